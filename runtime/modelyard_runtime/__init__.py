@@ -1,0 +1,11 @@
+"""The Modelyard runtime: a model server that speaks the Open Inference Protocol."""
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import Final
+
+try:
+    _VERSION = version("modelyard")
+except PackageNotFoundError:  # run from a source tree that was never installed
+    _VERSION = "0.0.0"
+
+__version__: Final = _VERSION
