@@ -1,0 +1,66 @@
+"""What can go wrong in the operator.
+
+ModelyardOperatorError
+├── InvalidSpecError      permanent: only an edit of the object helps
+├── NotOwnedError         permanent: a child's name is taken by somebody else's object
+└── ClusterError          retry: the API server did not do what was asked
+    ├── ClusterConflictError   the object moved on; look again at once
+    ├── ClusterForbiddenError  RBAC or admission refuses
+    ├── ClusterRejectedError   the API server refuses the object as invalid
+    └── ClusterGoneError       the object or its namespace is being deleted
+
+A class knows neither kopf nor HTTP. ``reason`` is CamelCase and becomes a condition's reason.
+"""
+
+from typing import ClassVar
+
+
+class ModelyardOperatorError(Exception):
+    """Root of all errors that the operator raises itself."""
+
+    reason: ClassVar[str] = "Error"
+    permanent: ClassVar[bool] = False
+
+
+class InvalidSpecError(ModelyardOperatorError):
+    """The spec asks for something that cannot be; the message names the field."""
+
+    reason = "InvalidSpec"
+    permanent = True
+
+
+class NotOwnedError(ModelyardOperatorError):
+    """An object with a child's name exists and belongs to somebody else."""
+
+    reason = "NameTaken"
+    permanent = True
+
+
+class ClusterError(ModelyardOperatorError):
+    """The API server answered with an error, or not at all."""
+
+    reason = "ClusterError"
+
+
+class ClusterConflictError(ClusterError):
+    """The object changed since it was read (HTTP 409)."""
+
+    reason = "Conflict"
+
+
+class ClusterForbiddenError(ClusterError):
+    """RBAC, quota or an admission policy refuses (HTTP 403)."""
+
+    reason = "Forbidden"
+
+
+class ClusterRejectedError(ClusterError):
+    """The API server finds the object invalid (HTTP 400 or 422)."""
+
+    reason = "Rejected"
+
+
+class ClusterGoneError(ClusterError):
+    """The object does not exist any more, or its namespace is terminating."""
+
+    reason = "Gone"

@@ -1,0 +1,274 @@
+"""The custom resource as frozen types: the one place that knows its field names.
+
+``crds/modeldeployments.yaml`` describes the same fields to the API server; ``tests/contract`` holds
+the two equal. The API server has applied the schema's defaults and CEL rules before an object gets
+here, so parsing fails only for an object stored under another version of the schema.
+"""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
+from modelyard_operator.errors import InvalidSpecError
+
+Quantity = Annotated[str, BeforeValidator(str)]
+"""A Kubernetes quantity; a YAML integer is taken as its text."""
+Quantities = dict[str, Quantity]
+ModelFormat = Literal["Auto", "TorchExport", "TorchScript", "ONNX", "Sklearn"]
+"""Artifact formats that the runtime loads; Auto lets it look at the files."""
+
+
+class Spec(BaseModel):
+    """Base of every part: frozen, camelCase on the wire, unknown fields of a newer schema ignored."""
+
+    model_config = ConfigDict(
+        frozen=True, alias_generator=to_camel, populate_by_name=True, extra="ignore"
+    )
+
+
+class NameRef(Spec):
+    """A reference to a Secret in the same namespace."""
+
+    name: str
+
+
+class KeyRef(Spec):
+    """A reference to one key of a ConfigMap in the same namespace."""
+
+    name: str
+    key: str = "ca.crt"
+
+
+class ModelSpec(Spec):
+    """What is served: where the artifact lies, what it is and how it may be read."""
+
+    name: str | None = None
+    version: str | None = None
+    uri: str
+    digest: str | None = None
+    format: ModelFormat = "Auto"
+    allow_pickle: bool = False
+    endpoint_url: str | None = Field(default=None, alias="endpointURL")
+    include_patterns: tuple[str, ...] = ()
+    credentials_secret_ref: NameRef | None = None
+    ca_bundle_config_map_ref: KeyRef | None = None
+
+
+class BatchingSpec(Spec):
+    """How requests share a forward pass."""
+
+    max_batch_size: int = 32
+    max_delay_milliseconds: int = 0
+    max_queue_size: int = 512
+
+
+class ConcurrencySpec(Spec):
+    """How much one replica takes on at once."""
+
+    max_in_flight_per_replica: int = 256
+    threads: int | None = None
+
+
+class TimeoutsSpec(Spec):
+    """Time limits of the runtime, in seconds."""
+
+    request_seconds: int = 30
+    startup_seconds: int = 1800
+    drain_seconds: int = 45
+
+
+class RuntimeSpec(Spec):
+    """The server that runs the model."""
+
+    name: Literal["modelyard"] = "modelyard"
+    image: str | None = None
+    env: tuple[dict[str, Any], ...] = ()
+    args: tuple[str, ...] = ()
+    image_pull_secrets: tuple[NameRef, ...] = ()
+    device: Literal["Auto", "CPU", "CUDA"] = "Auto"
+    batching: BatchingSpec = BatchingSpec()
+    concurrency: ConcurrencySpec = ConcurrencySpec()
+    timeouts: TimeoutsSpec = TimeoutsSpec()
+
+
+class ResourcesSpec(Spec):
+    """CPU and memory of the runtime container."""
+
+    requests: Quantities = {}
+    limits: Quantities = {}
+
+
+class AcceleratorSpec(Spec):
+    """Devices that each pod gets, and which products are preferred, best first."""
+
+    resource_name: str = "nvidia.com/gpu"
+    count: int = 1
+    products: tuple[str, ...] = ()
+
+
+class SchedulingSpec(Spec):
+    """Where pods may run; the core/v1 shapes, passed through."""
+
+    node_selector: dict[str, str] = {}
+    tolerations: tuple[dict[str, Any], ...] = ()
+    affinity: dict[str, Any] = {}
+    topology_spread_constraints: tuple[dict[str, Any], ...] = ()
+    priority_class_name: str | None = None
+    runtime_class_name: str | None = None
+    scheduler_name: str | None = None
+
+
+class PodTemplateSpec(Spec):
+    """Merged into the pod template: what the typed fields do not cover."""
+
+    metadata: dict[str, Any] = {}
+    spec: dict[str, Any] = {}
+
+
+class ScalingMetric(Spec):
+    """One signal of the autoscaler: utilisation of a resource, in percent of its request."""
+
+    type: Literal["Resource"]
+    resource: Literal["cpu", "memory"]
+    target: int
+
+
+class ScalingSpec(Spec):
+    """Bounds and signals of the autoscaler of each revision."""
+
+    backend: Literal["HPA"] = "HPA"
+    min_replicas: int = 1
+    max_replicas: int
+    metrics: tuple[ScalingMetric, ...]
+    behavior: dict[str, Any] = {}
+
+
+class DisruptionBudgetSpec(Spec):
+    """Voluntary disruptions that a revision tolerates; exactly one of the two is set."""
+
+    max_unavailable: int | str | None = None
+    min_available: int | str | None = None
+
+
+class StepSpec(Spec):
+    """One step of a canary."""
+
+    weight: int
+    bake_seconds: int | None = None
+    pause: Literal["Manual"] | None = None
+
+
+DEFAULT_STEPS = tuple(StepSpec(weight=weight) for weight in (5, 25, 50, 100))
+
+
+class RolloutSpec(Spec):
+    """How an edit reaches production."""
+
+    strategy: Literal["Canary"] = "Canary"
+    steps: tuple[StepSpec, ...] = DEFAULT_STEPS
+    bake_seconds: int = 120
+    paused: bool = False
+    progress_deadline_seconds: int = 3600
+    revision_history_limit: int = 5
+
+
+class TLSSpec(Spec):
+    """The certificate that the proxy serves."""
+
+    secret_name: str
+
+
+class ExposureSpec(Spec):
+    """How requests from outside reach the model."""
+
+    dialect: Literal["Auto", "Ingress", "None"] = "Auto"
+    ingress_class_name: str | None = None
+    hosts: tuple[str, ...] = ()
+    path: str = "/"
+    annotations: dict[str, str] = {}
+    tls: TLSSpec | None = None
+    timeout_seconds: int = 300
+    max_body_bytes: int = 33554432
+
+    @property
+    def path_prefix(self) -> str:
+        """The path as the runtime strips it: empty for the root, else without a slash at the end."""
+        return self.path.rstrip("/")
+
+
+class ModelDeploymentSpec(Spec):
+    """``spec`` of a ModelDeployment."""
+
+    suspend: bool = False
+    replicas: int | None = None
+    service_account_name: str | None = None
+    model: ModelSpec
+    runtime: RuntimeSpec = RuntimeSpec()
+    resources: ResourcesSpec = ResourcesSpec()
+    accelerator: AcceleratorSpec | None = None
+    scheduling: SchedulingSpec = SchedulingSpec()
+    pod_template: PodTemplateSpec = PodTemplateSpec()
+    scaling: ScalingSpec | None = None
+    pod_disruption_budget: DisruptionBudgetSpec = DisruptionBudgetSpec(max_unavailable=1)
+    rollout: RolloutSpec = RolloutSpec()
+    exposure: ExposureSpec = ExposureSpec()
+
+
+SERVING_FIELDS = frozenset(
+    {
+        "service_account_name",
+        "model",
+        "runtime",
+        "resources",
+        "accelerator",
+        "scheduling",
+        "pod_template",
+    }
+)
+"""Parts of the spec that reach the pod template: an edit of one of them makes a revision."""
+
+
+class ModelDeployment(Spec):
+    """One ModelDeployment, as read from the API server."""
+
+    name: str
+    namespace: str
+    uid: str
+    generation: int
+    resource_version: str
+    annotations: dict[str, str] = {}
+    spec: ModelDeploymentSpec
+    status: dict[str, Any] = {}
+
+    @classmethod
+    def parse(cls, raw: dict[str, Any]) -> Self:
+        """Turn the API server's JSON into types.
+
+        Args:
+            raw: The object, with ``metadata``, ``spec`` and, once written, ``status``.
+
+        Raises:
+            InvalidSpecError: A field does not have the type that this version of the operator knows.
+        """
+        metadata = raw["metadata"]
+        try:
+            return cls(
+                name=metadata["name"],
+                namespace=metadata["namespace"],
+                uid=metadata["uid"],
+                generation=metadata["generation"],
+                resource_version=metadata["resourceVersion"],
+                annotations=metadata.get("annotations") or {},
+                spec=raw.get("spec") or {},
+                status=raw.get("status") or {},
+            )
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"])
+            raise InvalidSpecError(f"{field}: {first['msg']}, got {first['input']!r}") from error
+
+    @property
+    def served_name(self) -> str:
+        """Name under which the runtime serves the model."""
+        return self.spec.model.name or self.name
