@@ -1,0 +1,32 @@
+"""Labels, selectors and annotations of the children."""
+
+from typing import Final
+
+MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+MODEL_DEPLOYMENT: Final = "modelyard.dev/model-deployment"
+REVISION: Final = "modelyard.dev/revision"
+APPLIED_HASH: Final = "modelyard.dev/applied-hash"
+"""Annotation on each child: what was applied last, so that fields no longer wanted are found."""
+DIRECTIVES_HASH: Final = "modelyard.dev/directives-hash"
+"""Annotation on each pod: changing it makes the kubelet refresh the mounted directives at once."""
+ROLLOUT_COMMAND: Final = "modelyard.dev/rollout"
+"""Annotation on the ModelDeployment: ``verb@revision#id``."""
+
+MANAGER: Final = "modelyard"
+SELECTOR: Final = f"{MANAGED_BY}={MANAGER}"
+"""Server-side selector of everything that the operator owns, pods included."""
+
+
+def for_model_deployment(name: str) -> dict[str, str]:
+    """Labels of a child that belongs to the whole ModelDeployment."""
+    return {MANAGED_BY: MANAGER, MODEL_DEPLOYMENT: name}
+
+
+def for_revision(name: str, revision: str) -> dict[str, str]:
+    """Labels of a child that belongs to one revision."""
+    return {**for_model_deployment(name), REVISION: revision}
+
+
+def revision_selector(name: str, revision: str) -> dict[str, str]:
+    """Selects the pods of one revision."""
+    return {MODEL_DEPLOYMENT: name, REVISION: revision}

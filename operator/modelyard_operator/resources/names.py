@@ -1,0 +1,35 @@
+"""Every name that the operator gives, derived from the ModelDeployment's own.
+
+The CRD holds ``metadata.name`` to 50 characters of a DNS label, so that each of these fits where it
+is used: Services take a DNS label of 63 characters.
+"""
+
+
+def revision(model_deployment: str, hash8: str) -> str:
+    """Name of a revision, and of its Deployment, Service, autoscaler and ControllerRevision."""
+    return f"{model_deployment}-{hash8}"
+
+
+def directives(revision: str) -> str:
+    """ConfigMap with what may change without a new revision."""
+    return f"{revision}-directives"
+
+
+def files(revision: str) -> str:
+    """Immutable ConfigMap with the files of a revision."""
+    return f"{revision}-files"
+
+
+def cluster_service(model_deployment: str) -> str:
+    """Service that callers inside the cluster use; it follows the stable revision."""
+    return model_deployment
+
+
+def ingress(model_deployment: str) -> str:
+    """The primary Ingress, which owns all annotations that are not the canary's."""
+    return model_deployment
+
+
+def canary_ingress(model_deployment: str) -> str:
+    """The second Ingress of the pair, which carries the weight."""
+    return f"{model_deployment}-canary"

@@ -1,0 +1,87 @@
+"""What the pod is started with; the other side is ``modelyard_runtime.settings``.
+
+docs/reference/runtime-contract.md is the page that both sides are held to.
+"""
+
+import json
+from typing import Final
+
+from modelyard_operator.spec import ModelDeploymentSpec, ModelSpec
+
+HTTP_PORT: Final = 8080
+METRICS_PORT: Final = 8082
+LIVE_PATH: Final = "/v2/health/live"
+READY_PATH: Final = "/v2/health/ready"
+USER_ID: Final = 65532
+MODEL_REPOSITORY: Final = "/models"
+DIRECTIVES_DIR: Final = "/etc/modelyard/directives"
+DIRECTIVES_KEY: Final = "directives.json"
+FILES_DIR: Final = "/etc/modelyard/files"
+CA_DIR: Final = "/etc/modelyard/ca"
+CA_KEY: Final = "ca.crt"
+CLAIM_PATH: Final = "/mnt/claim"
+RUNTIME_COMMAND: Final = ("python", "-m", "modelyard_runtime", "serve")
+FETCH_COMMAND: Final = ("python", "-m", "modelyard_runtime.fetch")
+
+SUPPORTED_SCHEMES: Final = frozenset({"s3", "http", "https", "pvc"})
+
+
+def scheme(uri: str) -> str:
+    """Return the URI's scheme in lower case."""
+    return uri.partition("://")[0].lower()
+
+
+def claim_name(uri: str) -> str | None:
+    """Return the claim of a ``pvc://claim/path`` URI; None for the other schemes."""
+    kind, _, rest = uri.partition("://")
+    return rest.partition("/")[0] if kind.lower() == "pvc" else None
+
+
+def runtime_environment(
+    spec: ModelDeploymentSpec, served_name: str, *, revision: str, version: str
+) -> dict[str, str]:
+    """Environment of the container ``runtime``."""
+    runtime = spec.runtime
+    environment = {
+        "MODELYARD_MODEL_NAME": served_name,
+        "MODELYARD_MODEL_VERSION": version,
+        "MODELYARD_REVISION": revision,
+        "MODELYARD_MODEL_REPOSITORY": MODEL_REPOSITORY,
+        "MODELYARD_MODEL_FORMAT": spec.model.format,
+        "MODELYARD_ALLOW_PICKLE": str(spec.model.allow_pickle).lower(),
+        "MODELYARD_DEVICE": runtime.device,
+        "MODELYARD_MAX_BATCH_SIZE": str(runtime.batching.max_batch_size),
+        "MODELYARD_MAX_DELAY_MS": str(runtime.batching.max_delay_milliseconds),
+        "MODELYARD_MAX_QUEUE_SIZE": str(runtime.batching.max_queue_size),
+        "MODELYARD_MAX_IN_FLIGHT": str(runtime.concurrency.max_in_flight_per_replica),
+        "MODELYARD_REQUEST_TIMEOUT_S": str(runtime.timeouts.request_seconds),
+        "MODELYARD_STARTUP_TIMEOUT_S": str(runtime.timeouts.startup_seconds),
+        "MODELYARD_DRAIN_TIMEOUT_S": str(runtime.timeouts.drain_seconds),
+        "MODELYARD_CONTROL": "none",
+        "MODELYARD_HTTP_PORT": str(HTTP_PORT),
+        "MODELYARD_METRICS_PORT": str(METRICS_PORT),
+        "MODELYARD_DIRECTIVES_FILE": f"{DIRECTIVES_DIR}/{DIRECTIVES_KEY}",
+    }
+    if runtime.concurrency.threads is not None:
+        environment["MODELYARD_THREADS"] = str(runtime.concurrency.threads)
+    return environment
+
+
+def fetch_environment(model: ModelSpec, served_name: str) -> dict[str, str]:
+    """Environment of the init container ``model-fetch``; credentials come by ``envFrom``."""
+    environment = {
+        "MODELYARD_MODEL_NAME": served_name,
+        "MODELYARD_MODEL_REPOSITORY": MODEL_REPOSITORY,
+        "MODELYARD_METRICS_PORT": str(METRICS_PORT),
+        "MODELYARD_MODEL_URI": model.uri,
+    }
+    optional = {
+        "MODELYARD_MODEL_DIGEST": model.digest,
+        "MODELYARD_ENDPOINT_URL": model.endpoint_url,
+        "MODELYARD_INCLUDE_PATTERNS": json.dumps(list(model.include_patterns))
+        if model.include_patterns
+        else None,
+        "MODELYARD_CA_BUNDLE": f"{CA_DIR}/{CA_KEY}" if model.ca_bundle_config_map_ref else None,
+        "MODELYARD_CLAIM_PATH": CLAIM_PATH if claim_name(model.uri) else None,
+    }
+    return environment | {name: value for name, value in optional.items() if value is not None}
