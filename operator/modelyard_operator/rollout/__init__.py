@@ -1,0 +1,1 @@
+"""How an edit reaches production: a pure machine over status and observation."""

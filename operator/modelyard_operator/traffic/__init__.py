@@ -1,0 +1,1 @@
+"""Routes: one neutral plan, rendered by a dialect; what a proxy cannot do is said, not dropped."""

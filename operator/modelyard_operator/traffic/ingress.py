@@ -1,0 +1,109 @@
+"""The ``Ingress`` dialect: a primary and a canary Ingress with nginx annotations.
+
+A canary is attached to the primary's Service and port, not to its host and path, by ingress-nginx
+and Traefik alike; so each revision has a Service of its own, which no other route names. Host, path
+and path type of the two must be the same to the letter, or the canary is silently ignored.
+
+References:
+    https://kubernetes.github.io/ingress-nginx/user-guide/nginx-configuration/annotations/#canary
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from modelyard_operator.resources import labels, names
+from modelyard_operator.resources.meta import build_metadata
+from modelyard_operator.resources.service import PORT
+from modelyard_operator.spec import ModelDeployment
+from modelyard_operator.traffic.plan import TrafficPlan
+
+Manifest = dict[str, Any]
+
+PREFIX: Final = "nginx.ingress.kubernetes.io/"
+CANARY: Final = f"{PREFIX}canary"
+CANARY_WEIGHT: Final = f"{PREFIX}canary-weight"
+
+
+def render_ingresses(model_deployment: ModelDeployment, plan: TrafficPlan) -> list[Manifest]:
+    """Render the plan: nothing without a backend, else the primary and, if any, the canary."""
+    backends = plan.backends
+    if not plan.proxy.routed or backends.primary is None:
+        return []
+    primary = _build(
+        model_deployment,
+        plan,
+        name=names.ingress(model_deployment.name),
+        service=backends.primary,
+        annotations=_primary_annotations(plan),
+    )
+    if backends.canary is None or not plan.proxy.splits:
+        return [primary]
+    canary = _build(
+        model_deployment,
+        plan,
+        name=names.canary_ingress(model_deployment.name),
+        service=backends.canary,
+        annotations={CANARY: "true", CANARY_WEIGHT: str(backends.weight)},
+    )
+    return [primary, canary]
+
+
+def backend_of(ingress: Mapping[str, Any]) -> str | None:
+    """Return the Service that a live Ingress of ours names; None if somebody changed its shape."""
+    try:
+        path = ingress["spec"]["rules"][0]["http"]["paths"][0]
+        return str(path["backend"]["service"]["name"])
+    except (KeyError, IndexError):
+        return None
+
+
+def canary_weight_of(ingress: Mapping[str, Any]) -> int:
+    """Return the percent that a live canary Ingress gives; 0 when it gives none."""
+    annotations = ingress["metadata"].get("annotations") or {}
+    weight = annotations.get(CANARY_WEIGHT, "")
+    return int(weight) if annotations.get(CANARY) == "true" and weight.isdecimal() else 0
+
+
+def _primary_annotations(plan: TrafficPlan) -> dict[str, str]:
+    exposure = plan.exposure
+    return {
+        **exposure.annotations,
+        f"{PREFIX}proxy-read-timeout": str(exposure.timeout_seconds),
+        f"{PREFIX}proxy-send-timeout": str(exposure.timeout_seconds),
+        f"{PREFIX}proxy-body-size": str(exposure.max_body_bytes),
+        # Traefik checks the body size only while it buffers the request.
+        f"{PREFIX}proxy-request-buffering": "on",
+        f"{PREFIX}proxy-buffering": "off",
+    }
+
+
+def _build(
+    model_deployment: ModelDeployment,
+    plan: TrafficPlan,
+    *,
+    name: str,
+    service: str,
+    annotations: Mapping[str, str],
+) -> Manifest:
+    exposure = plan.exposure
+    metadata = build_metadata(
+        model_deployment, name, labels.for_model_deployment(model_deployment.name)
+    )
+    path = {
+        "path": exposure.path,
+        "pathType": "Prefix",
+        "backend": {"service": {"name": service, "port": {"number": PORT}}},
+    }
+    spec: Manifest = {
+        "rules": [{"host": host, "http": {"paths": [path]}} for host in exposure.hosts]
+    }
+    if plan.proxy.ingress_class:
+        spec["ingressClassName"] = plan.proxy.ingress_class
+    if exposure.tls:
+        spec["tls"] = [{"hosts": list(exposure.hosts), "secretName": exposure.tls.secret_name}]
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "Ingress",
+        "metadata": {**metadata, "annotations": dict(annotations)},
+        "spec": spec,
+    }
