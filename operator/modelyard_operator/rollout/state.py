@@ -126,11 +126,11 @@ class Rollout(StatusPart):
         )
 
     def to_status(self) -> dict[str, Any]:
-        """Return ``status.rollout``; stable, candidate and weight have their own place."""
+        """Return ``status.rollout``; stable and candidate have their own place."""
         dumped: dict[str, Any] = self.model_dump(
             mode="json",
             by_alias=True,
-            exclude={"stable", "candidate", "weight"},
+            exclude={"stable", "candidate"},
             exclude_none=True,
         )
         return {key: value for key, value in dumped.items() if value not in ([], False)}

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Final
 
 from modelyard_operator.settings import OperatorSettings, Profile
-from modelyard_operator.spec import ExposureSpec
+from modelyard_operator.spec import DEFAULT_STEPS, ExposureSpec, ModelDeploymentSpec
 
 
 @dataclass(frozen=True)
@@ -62,17 +62,17 @@ def resolve_proxy(exposure: ExposureSpec, settings: OperatorSettings) -> Proxy:
     return Proxy(ingress_class, settings.profile(ingress_class), routed)
 
 
-def unsupported(exposure: ExposureSpec, proxy: Proxy) -> tuple[str, ...]:
+def unsupported(spec: ModelDeploymentSpec, proxy: Proxy) -> tuple[str, ...]:
     """Return one sentence for each feature asked for that the proxy does not have."""
+    takes_over = "a candidate takes over at once when it is ready"
     if not proxy.routed:
-        if exposure.hosts:
-            return ()  # the user chose dialect None
-        return ("rollout.steps: without exposure.hosts there is no proxy to divide the traffic; "
-                "a candidate takes over at once when it is ready",)  # fmt: skip
+        # The default steps are nobody's wish, so that a minimal object is not told of them.
+        asked = spec.rollout.steps not in {DEFAULT_STEPS, DEFAULT_STEPS[-1:]}
+        return (f"rollout.steps: there is no external route to divide; {takes_over}",) * asked
     gaps: list[str] = []
     named = f"IngressClass {proxy.ingress_class or '(cluster default)'} has no profile"
     if not CAPABILITIES[proxy.profile].canary:
-        gaps.append(f"rollout.steps: {named}; a candidate takes over at once when it is ready")
+        gaps.append(f"rollout.steps: {named}; {takes_over}")
     if not CAPABILITIES[proxy.profile].annotations:
         gaps.append(f"exposure.timeoutSeconds: {named}; the proxy's own limits apply")
     return tuple(gaps)

@@ -1,0 +1,247 @@
+"""The conditions of a ModelDeployment, each an ordered list of checks over one pass.
+
+A check returns the first thing that is wrong, or None; so a condition names what explains the rest.
+
+References:
+    https://github.com/kubernetes/community/blob/master/contributors/devel/sig-architecture/api-conventions.md
+    kstatus: Reconciling and Stalled are True only when something is going on or stuck.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final, Self
+
+from modelyard_operator.observed import Observed
+from modelyard_operator.plan import Plan
+from modelyard_operator.rollout.machine import SETTLE, overdue
+from modelyard_operator.rollout.state import RolloutState, format_time
+
+Manifest = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One metav1.Condition, before it has a time."""
+
+    type: str
+    status: bool | None
+    reason: str
+    message: str
+
+    def to_status(self, before: Iterable[Manifest], generation: int, now: datetime) -> Manifest:
+        """Return the condition as JSON; its time moves only when its status does."""
+        status = {True: "True", False: "False", None: "Unknown"}[self.status]
+        last = next((c for c in before if c["type"] == self.type), None)
+        unchanged = last is not None and last["status"] == status
+        return {
+            "type": self.type,
+            "status": status,
+            "reason": self.reason,
+            "message": self.message,
+            "observedGeneration": generation,
+            "lastTransitionTime": last["lastTransitionTime"]
+            if unchanged and last
+            else format_time(now),
+        }
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One pass, as the checks look at it."""
+
+    observed: Observed
+    plan: Plan
+    now: datetime
+    settled_at: datetime | None
+    """When every proxy has the routes; None when none was ever written."""
+
+    @classmethod
+    def of(cls, observed: Observed, plan: Plan, last_shift: datetime | None, now: datetime) -> Self:
+        """Build the view of one pass; ``last_shift`` is when a route was last written."""
+        return cls(observed, plan, now, last_shift + SETTLE if last_shift else None)
+
+    @property
+    def stable_ready(self) -> int:
+        """Ready pods of the stable revision."""
+        return self.observed.ready(self.plan.rollout.stable)
+
+    @property
+    def routes_match(self) -> bool:
+        """Whether the live routes are the wanted ones."""
+        wanted = {name: weight for name, weight in self.plan.traffic.weights.items() if weight}
+        return not self.plan.routes_changed and self.plan.world.weights == wanted
+
+
+Check = Callable[[Pass], tuple[str, str] | None]
+"""Returns reason and message of what is wrong, or None."""
+
+
+def _suspended(seen: Pass) -> tuple[str, str] | None:
+    if seen.observed.model_deployment.spec.suspend:
+        return "Suspended", "spec.suspend is true: there are no pods and no routes"
+    return None
+
+
+def _spec_refused(seen: Pass) -> tuple[str, str] | None:
+    problem = seen.plan.problem
+    return (problem.reason, str(problem)) if problem else None
+
+
+def _target_fails(seen: Pass) -> tuple[str, str] | None:
+    failure = seen.plan.failure
+    return (failure.reason, f"{failure.message} ({failure.hint})") if failure else None
+
+
+def _target_not_stable(seen: Pass) -> tuple[str, str] | None:
+    rollout, target = seen.plan.rollout, seen.plan.target
+    if target is not None and rollout.stable == target.name:
+        return None
+    if rollout.state is RolloutState.INITIALIZING:
+        return "Initializing", "the first revision is not ready yet"
+    return "RolloutInProgress", progress(seen)
+
+
+def _nothing_ready(seen: Pass) -> tuple[str, str] | None:
+    if seen.stable_ready:
+        return None
+    if seen.observed.model_deployment.spec.replicas == 0:
+        return "ScaledToZero", "spec.replicas is 0"
+    return "NoReadyReplicas", f"no pod of {seen.plan.rollout.stable} is ready"
+
+
+def _routes_pending(seen: Pass) -> tuple[str, str] | None:
+    if not seen.routes_match:
+        return "RoutesPending", "the routes do not show yet what they should"
+    return None
+
+
+def _routes_settling(seen: Pass) -> tuple[str, str] | None:
+    if seen.settled_at and seen.now < seen.settled_at:
+        return "RoutesSettling", "the routes are written; the proxies are given time to follow"
+    return None
+
+
+READY_CHECKS: Final[tuple[Check, ...]] = (
+    _suspended,
+    _spec_refused,  # first: without it there is no target to speak of
+    _target_fails,  # explains why the target is not stable
+    _target_not_stable,
+    _nothing_ready,
+    _routes_pending,
+    _routes_settling,
+)
+AVAILABLE_CHECKS: Final[tuple[Check, ...]] = (_suspended, _nothing_ready)
+ROUTES_CHECKS: Final[tuple[Check, ...]] = (_suspended, _routes_pending)
+
+
+def build_conditions(seen: Pass) -> list[Condition]:
+    """Return every condition; none is ever left out, so that a reader can wait for each."""
+    ready = _judge("Ready", READY_CHECKS, seen, "Serving", f"{seen.plan.rollout.stable} serves")
+    stalled = _stalled(seen)
+    return [
+        ready,
+        _judge("Available", AVAILABLE_CHECKS, seen, "Serving", "requests are answered"),
+        _progressing(seen),
+        _model_ready(seen),
+        _judge("RoutesReady", ROUTES_CHECKS, seen, "Confirmed", "the routes are as wanted"),
+        _scaling_active(seen),
+        _features_unsupported(seen),
+        _flag("Suspended", _suspended(seen), "NotSuspended", "spec.suspend is false"),
+        _reconciling(seen, ready, stalled),
+        stalled,
+    ]
+
+
+def progress(seen: Pass) -> str:
+    """Say in a sentence where the rollout is; without figures that change by the second."""
+    rollout = seen.plan.rollout
+    candidate = rollout.candidate or rollout.stable
+    if not rollout.step:
+        return f"{candidate}: {rollout.state}"
+    where = f"step {rollout.step} of {len(rollout.plan)}"
+    return {
+        RolloutState.WARMING: f"{where}: {candidate} gets its pods ready",
+        RolloutState.SHIFTING: f"{where}: the routes move {rollout.weight} % to {candidate}",
+        RolloutState.BAKING: f"{where}: {rollout.weight} % of the requests go to {candidate}",
+        RolloutState.PAUSED: f"{where}: paused at {rollout.weight} % ({rollout.paused_reason})",
+        RolloutState.PROMOTING: f"{candidate} takes over",
+        RolloutState.RETIRING: f"{rollout.previous} retires",
+        RolloutState.DRAINING: f"{candidate} is dropped",
+    }.get(rollout.state, str(rollout.state))
+
+
+def _judge(type_: str, checks: Iterable[Check], seen: Pass, reason: str, message: str) -> Condition:
+    for check in checks:
+        if problem := check(seen):
+            return Condition(type_, False, *problem)
+    return Condition(type_, True, reason, message)
+
+
+def _flag(type_: str, found: tuple[str, str] | None, reason: str, message: str) -> Condition:
+    """A condition that is True when something was found."""
+    return Condition(type_, True, *found) if found else Condition(type_, False, reason, message)
+
+
+def _progressing(seen: Pass) -> Condition:
+    rollout = seen.plan.rollout
+    if overdue(rollout, seen.now):
+        limit = timedelta(
+            seconds=seen.observed.model_deployment.spec.rollout.progress_deadline_seconds
+        )
+        text = f"the rollout has taken longer than {limit}"
+        return Condition("Progressing", False, "ProgressDeadlineExceeded", text)
+    if seen.observed.model_deployment.spec.suspend or rollout.state is RolloutState.IDLE:
+        return Condition("Progressing", False, "Idle", "no rollout is under way")
+    return Condition("Progressing", True, rollout.state.value, progress(seen))
+
+
+def _model_ready(seen: Pass) -> Condition:
+    target = seen.plan.target
+    if target and seen.observed.ready(target.name):
+        return Condition("ModelReady", True, "Loaded", f"{target.name} answers inferences")
+    for check in (_suspended, _spec_refused, _target_fails):
+        if problem := check(seen):
+            return Condition("ModelReady", False, *problem)
+    return Condition("ModelReady", False, "NotLoaded", "no pod has answered an inference yet")
+
+
+def _scaling_active(seen: Pass) -> Condition:
+    if seen.observed.model_deployment.spec.scaling is None:
+        return Condition("ScalingActive", False, "FixedReplicas", "spec.scaling is not set")
+    if problem := _suspended(seen):
+        return Condition("ScalingActive", False, *problem)
+    name = seen.plan.rollout.stable or seen.plan.rollout.candidate or ""
+    autoscaler = seen.observed.children.get(("HorizontalPodAutoscaler", name), {})
+    for condition in autoscaler.get("status", {}).get("conditions") or ():
+        if condition["type"] == "ScalingActive":
+            active = condition["status"] == "True"
+            # The autoscaler's own message carries figures that change by the second.
+            text = "the autoscaler follows its metrics" if active else condition["message"]
+            return Condition("ScalingActive", active, condition["reason"], text)
+    return Condition("ScalingActive", None, "Pending", "the autoscaler has not reported yet")
+
+
+def _features_unsupported(seen: Pass) -> Condition:
+    gaps = seen.plan.gaps
+    found = ("ProfileLimit", "; ".join(gaps)) if gaps else None
+    return _flag("FeaturesUnsupported", found, "None", "everything asked for is supported")
+
+
+def _stalled(seen: Pass) -> Condition:
+    failure, problem = seen.plan.failure, seen.plan.problem
+    found: tuple[str, str] | None = None
+    if problem is not None and problem.permanent:
+        found = (problem.reason, str(problem))
+    elif failure is not None and not failure.retryable:
+        found = (failure.reason, f"{failure.message} ({failure.hint})")
+    elif overdue(seen.plan.rollout, seen.now):
+        found = ("ProgressDeadlineExceeded", "the rollout has passed its deadline")
+    return _flag("Stalled", found, "NotStalled", "nothing is stuck")
+
+
+def _reconciling(seen: Pass, ready: Condition, stalled: Condition) -> Condition:
+    suspended = seen.observed.model_deployment.spec.suspend
+    busy = not ready.status and not stalled.status and not suspended
+    found = (ready.reason, ready.message) if busy else None
+    return _flag("Reconciling", found, "Done", "nothing is left to do")

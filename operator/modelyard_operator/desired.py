@@ -1,0 +1,236 @@
+"""``desired_state``: from spec and observation to everything that one pass wants. Pure."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from modelyard_operator.drift import differs
+from modelyard_operator.errors import InvalidSpecError, ModelyardOperatorError
+from modelyard_operator.failures import Failure, find_failure
+from modelyard_operator.observed import Observed
+from modelyard_operator.plan import Plan
+from modelyard_operator.resources import labels, names
+from modelyard_operator.resources.autoscaler import build_autoscaler
+from modelyard_operator.resources.config_maps import (
+    build_directives,
+    build_files,
+    directives_hash,
+)
+from modelyard_operator.resources.disruption_budget import build_disruption_budget
+from modelyard_operator.resources.service import build_cluster_service, build_revision_service
+from modelyard_operator.resources.workload import build_workload
+from modelyard_operator.revision import Revision, build_controller_revision, target_revision
+from modelyard_operator.rollout.commands import apply_command
+from modelyard_operator.rollout.machine import backends, decide, size, wake_time
+from modelyard_operator.rollout.state import ACTIVE, Ask, Rollout, World
+from modelyard_operator.runtime_contract import SUPPORTED_SCHEMES, scheme
+from modelyard_operator.settings import OperatorSettings
+from modelyard_operator.spec import ModelDeployment
+from modelyard_operator.traffic.capabilities import resolve_proxy, unsupported
+from modelyard_operator.traffic.ingress import render_ingresses
+from modelyard_operator.traffic.plan import TrafficPlan
+
+Manifest = dict[str, Any]
+
+
+class UnsupportedURISchemeError(InvalidSpecError):
+    """The URI's scheme has no loader."""
+
+    reason = "UnsupportedURIScheme"
+
+
+class ImageNotAllowedError(InvalidSpecError):
+    """The image does not come from a registry that the operator's settings allow."""
+
+    reason = "ImageNotAllowed"
+
+
+def desired_state(observed: Observed, settings: OperatorSettings, now: datetime) -> Plan:
+    """Return what one pass wants.
+
+    A spec that cannot be built leaves everything that serves as it is: the plan then says why, and
+    goes on with the rollout that is under way.
+
+    Args:
+        observed: The cluster's state.
+        settings: The operator's own settings.
+        now: Current time, in UTC.
+    """
+    model_deployment = observed.model_deployment
+    spec = model_deployment.spec
+    proxy = resolve_proxy(spec.exposure, settings)
+    world = observed.world(proxy)
+    before = Rollout.from_status(model_deployment.status)
+    target, problem = _target(observed, settings)
+    ask = Ask(
+        target=target.name if target else _current(before, world),
+        replicas=_replicas(model_deployment),
+        spec=spec.rollout,
+        suspended=spec.suspend,
+    )
+    if before and not spec.suspend:
+        command = model_deployment.annotations.get(labels.ROLLOUT_COMMAND)
+        before = apply_command(before, command, now)
+    rollout = decide(ask, before, world, now) if ask.target else before or Rollout()
+    traffic = TrafficPlan(spec.exposure, proxy, backends(rollout, world))
+    revisions = _live_revisions(observed, rollout, target)
+    objects: list[Manifest] = []
+    for revision in revisions:
+        floor = size(ask, rollout, world, revision.name)
+        hold = rollout.state in ACTIVE and revision.name == rollout.stable
+        objects.extend(_revision_objects(model_deployment, revision, floor, hold=hold))
+    routes = [] if spec.suspend else _routes(model_deployment, traffic, rollout)
+    return Plan(
+        rollout=rollout,
+        traffic=traffic,
+        world=world,
+        target=target,
+        problem=problem,
+        failure=_failure(observed, rollout, target),
+        gaps=unsupported(spec, proxy),
+        objects=(*objects, *routes),
+        scales={
+            revision.name: size(ask, rollout, world, revision.name)
+            for revision in revisions
+            # An autoscaler rules the number, but it does not move a workload that is at zero.
+            if spec.scaling is None or world.replicas.get(revision.name) == 0
+        },
+        pod_annotations=_pod_annotations(observed, rollout),
+        protected=frozenset(
+            name for name in (rollout.stable, rollout.candidate, rollout.previous) if name
+        ),
+        routes_changed=_routes_changed(observed, routes),
+        wake=wake_time(rollout, now),
+    )
+
+
+def _target(
+    observed: Observed, settings: OperatorSettings
+) -> tuple[Revision | None, ModelyardOperatorError | None]:
+    model_deployment = observed.model_deployment
+    try:
+        check_spec(model_deployment, settings)
+        return target_revision(model_deployment, observed.history, settings.catalogue), None
+    except InvalidSpecError as problem:
+        return None, problem
+
+
+def check_spec(model_deployment: ModelDeployment, settings: OperatorSettings) -> None:
+    """Check what the schema cannot: what depends on this operator's version and settings.
+
+    Raises:
+        InvalidSpecError: The message names the field, what was expected and what was got.
+    """
+    uri = model_deployment.spec.model.uri
+    if scheme(uri) not in SUPPORTED_SCHEMES:
+        known = ", ".join(sorted(SUPPORTED_SCHEMES))
+        raise UnsupportedURISchemeError(
+            f"spec.model.uri: expected one of the schemes {known}, got {scheme(uri)!r}"
+        )
+    image = model_deployment.spec.runtime.image
+    allowed = settings.allowed_registries
+    if image and allowed and not image.startswith(allowed):
+        raise ImageNotAllowedError(
+            f"spec.runtime.image: expected an image from {', '.join(allowed)}, got {image!r}"
+        )
+
+
+def _current(before: Rollout | None, world: World) -> str:
+    """The revision to go on with while the spec cannot be built; empty when there is none."""
+    if before:
+        return before.candidate or before.stable or ""
+    return world.canary or world.primary or world.selected or ""
+
+
+def _replicas(model_deployment: ModelDeployment) -> int:
+    spec = model_deployment.spec
+    if spec.scaling:
+        return spec.scaling.min_replicas
+    return 1 if spec.replicas is None else spec.replicas
+
+
+def _live_revisions(
+    observed: Observed, rollout: Rollout, target: Revision | None
+) -> list[Revision]:
+    """Revisions that have pods, stable first; a lost record is never a reason to touch its pods."""
+    known = {revision.name: revision for revision in observed.history}
+    if target:
+        known.setdefault(target.name, target)
+    wanted = dict.fromkeys((rollout.stable, rollout.previous, rollout.candidate))
+    return [known[name] for name in wanted if name in known]
+
+
+def _revision_objects(
+    model_deployment: ModelDeployment, revision: Revision, floor: int, *, hold: bool
+) -> list[Manifest]:
+    spec = model_deployment.spec
+    objects = [
+        build_controller_revision(model_deployment, revision),
+        build_files(model_deployment, revision.name),
+        build_directives(model_deployment, revision.name),
+        build_workload(model_deployment, revision),
+        build_revision_service(model_deployment, revision.name),
+        build_disruption_budget(model_deployment, revision.name),
+    ]
+    if spec.scaling:
+        objects.append(
+            build_autoscaler(
+                model_deployment,
+                spec.scaling,
+                revision.name,
+                min_replicas=max(1, floor),
+                hold=hold,
+            )
+        )
+    return objects
+
+
+def _routes(
+    model_deployment: ModelDeployment, traffic: TrafficPlan, rollout: Rollout
+) -> list[Manifest]:
+    selected = traffic.backends.primary or rollout.candidate
+    services = [build_cluster_service(model_deployment, selected)] if selected else []
+    return [*services, *render_ingresses(model_deployment, traffic)]
+
+
+def _routes_changed(observed: Observed, routes: list[Manifest]) -> bool:
+    wanted = {route["metadata"]["name"]: route for route in routes if route["kind"] == "Ingress"}
+    live = {name: child for (kind, name), child in observed.children.items() if kind == "Ingress"}
+    return wanted.keys() != live.keys() or any(
+        differs(route, live[name]) for name, route in wanted.items()
+    )
+
+
+def _failure(observed: Observed, rollout: Rollout, target: Revision | None) -> Failure | None:
+    """Why the target does not serve; a revision that does is not failing over a pod in trouble."""
+    if target is None or observed.model_deployment.spec.suspend:
+        return None
+    if target.name == rollout.stable and observed.ready(target.name):
+        return None
+    return find_failure(observed, target.name, observed.model_deployment.spec.accelerator)
+
+
+def _pod_annotations(observed: Observed, rollout: Rollout) -> Mapping[str, Mapping[str, str]]:
+    """Pods whose mounted directives may be old: an annotation makes the kubelet look again."""
+    wanted = directives_hash(observed.model_deployment)
+    stale: dict[str, Mapping[str, str]] = {}
+    for revision in filter(None, (rollout.stable, rollout.previous, rollout.candidate)):
+        changed = _changed_at(observed, names.directives(revision))
+        for pod in observed.pods_of(revision):
+            metadata = pod["metadata"]
+            said = (metadata.get("annotations") or {}).get(labels.DIRECTIVES_HASH)
+            fresh = said is None and (changed is None or metadata["creationTimestamp"] >= changed)
+            if said != wanted and not fresh:
+                stale[metadata["name"]] = {labels.DIRECTIVES_HASH: wanted}
+    return stale
+
+
+def _changed_at(observed: Observed, name: str) -> str | None:
+    """When a ConfigMap was last changed; None if it is still what it was created with."""
+    live = observed.children.get(("ConfigMap", name))
+    if live is None:
+        return None
+    metadata = live["metadata"]
+    times = [entry.get("time", "") for entry in metadata.get("managedFields") or ()]
+    last = max(times, default="")
+    return last if last > metadata["creationTimestamp"] else None

@@ -1,0 +1,89 @@
+"""What the operator sees of one ModelDeployment: plain data, taken from the store in one go."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from modelyard_operator.resources import labels, names
+from modelyard_operator.resources.service import selected_revision
+from modelyard_operator.revision import Revision
+from modelyard_operator.rollout.state import World
+from modelyard_operator.spec import ModelDeployment
+from modelyard_operator.traffic.capabilities import Proxy
+from modelyard_operator.traffic.ingress import backend_of, canary_weight_of
+
+Manifest = dict[str, Any]
+ChildKey = tuple[str, str]
+"""Kind and name of a child; all children live in their owner's namespace."""
+
+
+@dataclass(frozen=True)
+class Observed:
+    """One ModelDeployment with everything that belongs to it.
+
+    Attributes:
+        model_deployment: The custom resource.
+        children: Objects that carry its label and are owned by it.
+        pods: Pods that carry its label.
+    """
+
+    model_deployment: ModelDeployment
+    children: Mapping[ChildKey, Manifest] = field(default_factory=dict)
+    pods: tuple[Manifest, ...] = ()
+
+    @property
+    def history(self) -> tuple[Revision, ...]:
+        """Every revision on record, newest first."""
+        records = (
+            Revision.from_manifest(child)
+            for (kind, _), child in self.children.items()
+            if kind == "ControllerRevision"
+        )
+        return tuple(sorted(records, key=lambda revision: revision.number, reverse=True))
+
+    @property
+    def workloads(self) -> dict[str, Manifest]:
+        """Live Deployments, by revision."""
+        return {
+            name: child for (kind, name), child in self.children.items() if kind == "Deployment"
+        }
+
+    def pods_of(self, revision: str | None) -> tuple[Manifest, ...]:
+        """Return the pods of a revision that are not on their way out."""
+        return tuple(
+            pod
+            for pod in self.pods
+            if pod["metadata"].get("labels", {}).get(labels.REVISION) == revision
+            and "deletionTimestamp" not in pod["metadata"]
+        )
+
+    def ready(self, revision: str | None) -> int:
+        """Return how many pods of a revision are ready."""
+        return sum(is_ready(pod) for pod in self.pods_of(revision))
+
+    def world(self, proxy: Proxy) -> World:
+        """Return what the rollout machine looks at."""
+        name = self.model_deployment.name
+        service = self.children.get(("Service", names.cluster_service(name)))
+        selected = selected_revision(service) if service else None
+        ingress = self.children.get(("Ingress", names.ingress(name)))
+        canary = self.children.get(("Ingress", names.canary_ingress(name)))
+        primary = (backend_of(ingress) if ingress else None) if proxy.routed else selected
+        return World(
+            ready={revision: self.ready(revision) for revision in self.workloads},
+            replicas={
+                revision: workload.get("spec", {}).get("replicas", 1)
+                for revision, workload in self.workloads.items()
+            },
+            primary=primary,
+            canary=backend_of(canary) if canary else None,
+            canary_weight=canary_weight_of(canary) if canary else 0,
+            selected=selected,
+            splits=proxy.splits,
+        )
+
+
+def is_ready(pod: Mapping[str, Any]) -> bool:
+    """Tell whether a pod answers requests."""
+    conditions = pod.get("status", {}).get("conditions") or ()
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)

@@ -1,0 +1,186 @@
+"""``status`` of a ModelDeployment, built from one pass; pure, takes ``now``."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from modelyard_operator.conditions import Pass, build_conditions
+from modelyard_operator.failures import parse_termination_message
+from modelyard_operator.observed import Observed
+from modelyard_operator.plan import Plan
+from modelyard_operator.resources import labels, names
+from modelyard_operator.rollout.state import format_time
+from modelyard_operator.spec import ModelDeployment
+
+Manifest = dict[str, Any]
+
+
+def build_status(observed: Observed, plan: Plan, now: datetime) -> Manifest:
+    """Return the whole ``status`` that this pass leads to.
+
+    Args:
+        observed: The cluster's state.
+        plan: What the pass wants.
+        now: Current time, in UTC.
+    """
+    model_deployment = observed.model_deployment
+    before = model_deployment.status
+    last_shift = last_shift_time(before, plan, now)
+    seen = Pass.of(observed, plan, last_shift, now)
+    status: Manifest = {
+        "observedGeneration": model_deployment.generation,
+        "addresses": build_addresses(model_deployment),
+        "replicas": sum(len(observed.pods_of(revision)) for revision in observed.workloads),
+        "readyReplicas": sum(observed.ready(revision) for revision in observed.workloads),
+        "selector": f"{labels.MODEL_DEPLOYMENT}={model_deployment.name}",
+        "rollout": plan.rollout.to_status(),
+        "model": {"phase": _model_phase(seen)},
+        "traffic": _traffic(plan, last_shift),
+        "conditions": [
+            condition.to_status(before.get("conditions") or (), model_deployment.generation, now)
+            for condition in build_conditions(seen)
+        ],
+    }
+    status["url"] = status["addresses"][0]["url"]
+    for role, revision in (("stable", plan.rollout.stable), ("candidate", plan.rollout.candidate)):
+        if revision:
+            status[role] = _revision(observed, plan, revision)
+    if plan.failure:
+        status["failure"] = plan.failure.to_status()
+    return status
+
+
+def last_shift_time(before: Mapping[str, Any], plan: Plan, now: datetime) -> datetime | None:
+    """Return when a route was last written: now, if this pass writes one."""
+    if plan.routes_changed:
+        return now.replace(microsecond=0)
+    kept = (before.get("traffic") or {}).get("lastShiftTime")
+    return datetime.fromisoformat(kept) if kept else None
+
+
+def build_addresses(model_deployment: ModelDeployment) -> list[Manifest]:
+    """Return where requests go: one address a host, then the one inside the cluster."""
+    exposure = model_deployment.spec.exposure
+    hosts = exposure.hosts if exposure.dialect != "None" else ()
+    scheme = "https" if exposure.tls else "http"
+    external = [{"type": "External", "url": f"{scheme}://{host}{exposure.path}"} for host in hosts]
+    service = names.cluster_service(model_deployment.name)
+    inside = f"http://{service}.{model_deployment.namespace}.svc/"
+    return [*external, {"type": "Cluster", "url": inside}]
+
+
+def build_events(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Return the Events of a change of status, each as type, reason and message.
+
+    Only transitions make Events, and no message counts, so that repeats fold into one.
+    """
+    events: list[tuple[str, str, str]] = []
+    old, new = before.get("failure") or {}, after.get("failure") or {}
+    if new and (old.get("reason"), old.get("revision")) != (new["reason"], new.get("revision")):
+        where = f"{new['revision']}: " if "revision" in new else ""
+        events.append(("Warning", new["reason"], f"{where}{new['message']} ({new['hint']})"))
+    was, is_ = _by_type(before), _by_type(after)
+    stalled = is_["Stalled"]
+    known = was.get("Stalled", {}).get("reason") == stalled["reason"]
+    if not new and stalled["status"] == "True" and not known:
+        events.append(("Warning", stalled["reason"], stalled["message"]))
+    events.extend(_rollout_events(before, after))
+    ready = is_["Ready"]
+    if ready["status"] == "True" and was.get("Ready", {}).get("status") != "True":
+        events.append(("Normal", "Ready", ready["message"]))
+    return events
+
+
+def _rollout_events(
+    before: Mapping[str, Any], after: Mapping[str, Any]
+) -> list[tuple[str, str, str]]:
+    old, new = before.get("rollout") or {}, after["rollout"]
+    if old.get("state") == new["state"] and old.get("step") == new.get("step"):
+        return []
+    candidate = (after.get("candidate") or {}).get("revision", "")
+    stable = (after.get("stable") or {}).get("revision", "")
+    weight = new.get("weight", 0)
+    texts = {
+        "Warming": ("RolloutStarted", f"{candidate} is being prepared beside {stable}")
+        if old.get("state") == "Idle"
+        else None,
+        "Shifting": ("Shifting", f"{weight} % of the requests move to {candidate}"),
+        "Paused": ("RolloutPaused", f"paused at {weight} % ({new.get('pausedReason')})"),
+        "Promoting": ("Promoted", f"{stable} is stable now"),
+        "Draining": ("RolloutDropped", f"another edit: traffic returns to {stable}"),
+    }
+    text = texts.get(new["state"])
+    return [("Normal", *text)] if text else []
+
+
+def _by_type(status: Mapping[str, Any]) -> dict[str, Manifest]:
+    return {condition["type"]: condition for condition in status.get("conditions") or ()}
+
+
+def _traffic(plan: Plan, last_shift: datetime | None) -> Manifest:
+    proxy = plan.traffic.proxy
+    traffic: Manifest = {
+        "dialect": "Ingress" if proxy.routed else "None",
+        "profile": proxy.profile,
+        "desiredWeights": _weights(plan.traffic.weights),
+        "observedWeights": _weights(plan.world.weights),
+    }
+    if last_shift:
+        traffic["lastShiftTime"] = format_time(last_shift)
+    return traffic
+
+
+def _weights(weights: Mapping[str, int]) -> list[Manifest]:
+    return [{"revision": name, "weight": weight} for name, weight in sorted(weights.items())]
+
+
+def _revision(observed: Observed, plan: Plan, name: str) -> Manifest:
+    role = "stable" if name == plan.rollout.stable else "candidate"
+    before = observed.model_deployment.status.get(role) or {}
+    kept = before if before.get("revision") == name else {}
+    known = {revision.name: revision.version for revision in observed.history}
+    if plan.target:
+        known.setdefault(plan.target.name, plan.target.version)
+    return {
+        "revision": name,
+        "version": known.get(name, kept.get("version", "")),
+        # A pod says what it fetched; without a pod, what the last one said still holds.
+        **{key: kept[key] for key in ("resolvedURI", "digest") if key in kept},
+        **_fetched(observed, name),
+        "replicas": plan.world.replicas.get(name, 0),
+        "readyReplicas": observed.ready(name),
+        "weight": plan.world.weights.get(name, 0),
+    }
+
+
+def _fetched(observed: Observed, revision: str) -> Manifest:
+    for pod in observed.pods_of(revision):
+        for status in pod.get("status", {}).get("initContainerStatuses") or ():
+            ended = status.get("state", {}).get("terminated") or {}
+            if status["name"] != "model-fetch" or ended.get("exitCode") != 0:
+                continue
+            said = parse_termination_message(ended.get("message"))
+            return {key: said[key] for key in ("resolvedURI", "digest") if said.get(key)}
+    return {}
+
+
+def _model_phase(seen: Pass) -> str:
+    if seen.plan.failure or seen.plan.problem:
+        return "Failed"
+    target = seen.plan.target.name if seen.plan.target else None
+    if seen.observed.ready(target):
+        return "Ready"
+    phases = {_pod_phase(pod) for pod in seen.observed.pods_of(target)}
+    return next((phase for phase in ("Loading", "Downloading") if phase in phases), "Pending")
+
+
+def _pod_phase(pod: Mapping[str, Any]) -> str:
+    status = pod.get("status", {})
+    for group, phase in (
+        ("containerStatuses", "Loading"),
+        ("initContainerStatuses", "Downloading"),
+    ):
+        states = (container.get("state", {}) for container in status.get(group) or ())
+        if any("running" in state for state in states):
+            return phase
+    return "Pending"
