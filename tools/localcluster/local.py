@@ -1,0 +1,280 @@
+"""Kubernetes from its Go modules, on this machine, in namespaces of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Final
+
+from localcluster import (
+    addons,
+    base_images,
+    cgroups,
+    components,
+    golang,
+    kernel,
+    namespaces,
+    packages,
+    pki,
+    versions,
+)
+from localcluster.buildah import Buildah
+from localcluster.containerd import Containerd
+from localcluster.errors import LocalClusterError
+from localcluster.processes import run, wait_until
+from localcluster.provider import Invocation, Status
+from localcluster.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from concurrent.futures import Future
+    from pathlib import Path
+
+    from localcluster.components import Component
+    from localcluster.image import ImageBuild
+    from localcluster.paths import ClusterPaths
+    from localcluster.report import Report
+
+GPUS: Final = 2
+GPU_RESOURCE: Final = "nvidia.com/gpu"
+NODE_TIMEOUT_S: Final = 60.0
+
+
+class LocalProvider:
+    """The provider for a Linux machine with root and nothing else.
+
+    Attributes:
+        name: ``local``.
+        paths: The cluster's files.
+    """
+
+    name = "local"
+
+    def __init__(self, paths: ClusterPaths, report: Report) -> None:
+        self.paths = paths
+        self._cache = paths.cache
+        self._report = report
+        self._supervisor = Supervisor(paths)
+        self._containerd = Containerd(paths)
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The administrator's kubeconfig."""
+        return self.paths.kubeconfig
+
+    # --- up -------------------------------------------------------------------------------
+
+    def up(self, addons_wanted: Sequence[str]) -> None:
+        """Create the cluster or repair it: start what is dead, in order, and nothing else."""
+        self._require_root()
+        packages.ensure(self._report)
+        with self._cache.lock(f"cluster-{self.paths.name}"), ThreadPoolExecutor(3) as pool:
+            wanted = addons.merge(self._recorded_addons(), addons_wanted)
+            built = self._build(pool, wanted)
+            pause = pool.submit(base_images.ensure_pause, self._cache)
+            kubernetes = built["kubernetes"].result()
+            self._prepare()
+            with self._report.step("control plane"):
+                self._start_control_plane(kubernetes)
+            with self._report.step("node"):
+                self._start_node(kubernetes, built["containerd"].result(), pause)
+            if "dns" in wanted:
+                coredns = components.dns(self.paths, built["coredns"].result())
+                self._supervisor.ensure(coredns)
+                self._supervisor.wait_ready(coredns)
+            for future in built.values():
+                future.result()
+            addons.install(self, wanted, self._cache, self._report)
+            self._addons_file.write_text(json.dumps(wanted))
+
+    def _build(self, pool: ThreadPoolExecutor, wanted: Sequence[str]) -> dict[str, Future[Path]]:
+        """Build what is missing, one after the other: the compiler fills every core by itself."""
+        artifacts = [golang.KUBERNETES, golang.CONTAINERD, golang.HELM, *addons.artifacts(wanted)]
+        if not golang.folder(self._cache, golang.KUBERNETES).is_dir():
+            # Downloading Debian packages leaves the processor to the compiler.
+            pool.submit(base_images.ensure_python, self._cache, self._report)
+        builder = ThreadPoolExecutor(1)
+        built = {
+            artifact.name: builder.submit(golang.ensure, self._cache, artifact, self._report)
+            for artifact in artifacts
+        }
+        builder.shutdown(wait=False)
+        return built
+
+    def _prepare(self) -> None:
+        paths = self.paths
+        for folder in (paths.logs, paths.processes, paths.audit_log.parent, paths.containerd_root):
+            folder.mkdir(parents=True, exist_ok=True)
+        kernel.remember(paths)
+        pki.ensure(paths.pki)
+        shutil.copyfile(paths.pki / "admin.kubeconfig", paths.kubeconfig)
+        paths.kubeconfig.chmod(0o600)
+        components.render_config(paths)
+        cgroups.create(paths.machine_name)
+        if not self._supervisor.alive() and not cgroups.processes(paths.machine_name):
+            # Nothing runs in them: what a crash or a reboot left is worth less than new ones.
+            namespaces.remove_mounts(paths)
+            namespaces.remove_network(paths)
+        namespaces.ensure_network(paths)
+        namespaces.ensure_mounts(paths)
+
+    def _start_control_plane(self, kubernetes: Path) -> None:
+        etcd, api_server, *clients = components.control_plane(self.paths, kubernetes)
+        self._ensure_all([etcd])
+        self._ensure_all([api_server])
+        # Earlier they would end: the roles that they need are made by the API server.
+        self._ensure_all(clients)
+
+    def _start_node(self, kubernetes: Path, containerd: Path, pause: Future[None]) -> None:
+        runtime, *rest = components.node(self.paths, kubernetes, containerd)
+        self._ensure_all([runtime], path=str(containerd))
+        pause.result()
+        if not self._containerd.labels(versions.PAUSE_IMAGE):
+            self._load_built(versions.PAUSE_IMAGE, versions.PAUSE)
+        self._ensure_all(rest)
+        if not wait_until(self._is_node_ready, NODE_TIMEOUT_S, 0.3):
+            raise LocalClusterError(
+                f"the node was not ready after {NODE_TIMEOUT_S:.0f} s; see {self.paths.logs}/kubelet.log"
+            )
+
+    def _ensure_all(self, wanted: Sequence[Component], path: str = "") -> None:
+        started = [item for item in wanted if self._supervisor.ensure(item, path=path)]
+        # The API server may be unready because etcd was: it is asked even when it kept running.
+        for component in started or wanted[:1]:
+            self._supervisor.wait_ready(component)
+
+    def _is_node_ready(self) -> bool:
+        """Return whether the node is ready and has its simulated GPUs; gives it what is missing."""
+        node: dict[str, Any] = json.loads(self.kubectl("get", "nodes", "-o=json"))
+        for item in node["items"]:
+            conditions = {c["type"]: c["status"] for c in item["status"].get("conditions", [])}
+            gpus = [item["status"].get(k, {}).get(GPU_RESOURCE) for k in ("capacity", "allocatable")]
+            if gpus == [str(GPUS)] * 2:
+                return conditions.get("Ready") == "True"
+            self._patch_gpus()
+        return False
+
+    def _patch_gpus(self) -> None:
+        """Give the node GPUs that the scheduler counts as real."""
+        counted = {GPU_RESOURCE: str(GPUS)}
+        patch = {"status": {"capacity": counted, "allocatable": counted}}
+        self.kubectl(
+            *("patch", "node", "node0", "--subresource=status", "--type=merge"),
+            f"--patch={json.dumps(patch)}",
+        )
+
+    # --- down -----------------------------------------------------------------------------
+
+    def down(self) -> None:
+        """Stop every process by its identity and remove all but built programs and images."""
+        self._require_root()
+        name = self.paths.machine_name
+        with self._cache.lock(f"cluster-{self.paths.name}"), self._report.step("stop the cluster"):
+            for component in ("kubelet", "kube-proxy", "coredns", "scheduler", "controller-manager"):
+                self._supervisor.stop(component, grace_s=3 if component == "kubelet" else 0)
+            pods_ended = cgroups.kill(name, "kubepods")
+            if "containerd" in self._supervisor.alive():
+                self._containerd.forget_containers()
+                self._supervisor.stop("containerd", grace_s=10)
+            # The data goes as well: there is nothing left that these two could save.
+            self._supervisor.stop("apiserver", grace_s=0)
+            self._supervisor.stop("etcd", grace_s=0)
+            if not (pods_ended and cgroups.kill(name)):
+                left = sorted(cgroups.processes(name))
+                raise LocalClusterError(f"processes that do not end even when killed: {left}")
+            namespaces.remove_mounts(self.paths)
+            namespaces.remove_network(self.paths)
+            if not cgroups.remove(name):
+                raise LocalClusterError(f"the cgroup {name} could not be removed")
+            kernel.restore(self.paths)
+            if self.paths.root.exists():
+                shutil.rmtree(self.paths.root)
+
+    # --- the rest -------------------------------------------------------------------------
+
+    def status(self) -> Status:
+        """Return every process, the node and the add-ons."""
+        processes = self._supervisor.status()
+        alive = {process.name for process in processes if process.alive}
+        details: dict[str, Any] = {
+            "components": [vars(process) for process in processes],
+            "kubeconfig": str(self.paths.kubeconfig),
+            "auditLog": str(self.paths.audit_log),
+            "logs": str(self.paths.logs),
+            "networkNamespace": str(self.paths.network_namespace),
+            "addons": self._recorded_addons(),
+        }
+        running = "apiserver" in alive and "etcd" in alive
+        if running:
+            details["nodes"] = json.loads(self.kubectl("get", "nodes", "-o=json"))["items"]
+        return Status(self.name, running, details)
+
+    def load_archive(self, image: str, archive: Path) -> None:
+        """Import an OCI or Docker archive into containerd."""
+        self._require_running()
+        self._containerd.load(image, archive, "")
+
+    def build_image(self, build: ImageBuild) -> bool:
+        """Build an image with buildah and import it, unless the cluster has it from these inputs."""
+        self._require_running()
+        digest = build.digest()
+        if self._containerd.labels(build.name).get(Containerd.INPUTS) == digest:
+            return False
+        base_images.ensure_python(self._cache, self._report)
+        with self._cache.lock("images"):
+            with self._report.step(f"build {build.name}"):
+                Buildah(self._cache).build(build)
+            with self._report.step(f"load {build.name}"):
+                self._load_built(build.name, digest)
+        return True
+
+    def load_program(self, image: str, program: Path) -> None:
+        """Make a static program available to pods as an image of its own."""
+        if not self._containerd.labels(image):
+            base_images.ensure_program(self._cache, image, program)
+            self._load_built(image, image)
+
+    def invocation(self, argv: Sequence[str]) -> Invocation:
+        """Return how to run a command inside the cluster's network."""
+        self._require_running()
+        programs = [golang.folder(self._cache, item) for item in (golang.KUBERNETES, golang.HELM)]
+        path = ":".join([*map(str, programs), os.environ.get("PATH", "")])
+        environment = {**os.environ, "KUBECONFIG": str(self.kubeconfig), "PATH": path}
+        return Invocation(namespaces.enter(self.paths, argv), environment)
+
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+        """Run kubectl as the administrator and return what it prints."""
+        command = self.invocation(["kubectl", *arguments])
+        return run(command.argv, env=command.env, stdin=stdin)
+
+    def _load_built(self, image: str, digest: str) -> None:
+        archive = self._cache.images / "tmp" / f"{self.paths.name}-{os.getpid()}.tar"
+        try:
+            Buildah(self._cache).export(image, archive)
+            self._containerd.load(image, archive, digest)
+        finally:
+            archive.unlink(missing_ok=True)
+
+    @property
+    def _addons_file(self) -> Path:
+        return self.paths.root / "addons.json"
+
+    def _recorded_addons(self) -> list[str]:
+        if not self._addons_file.exists():
+            return []
+        names: list[str] = json.loads(self._addons_file.read_text())
+        return names
+
+    def _require_running(self) -> None:
+        if not self.paths.kubeconfig.exists():
+            raise LocalClusterError(f"cluster {self.paths.name} is not up: run `up` first")
+
+    @staticmethod
+    def _require_root() -> None:
+        if os.geteuid() != 0:
+            raise LocalClusterError(
+                "the local provider creates namespaces and mounts: run it as root, or use "
+                "CLUSTER=kind with a Docker engine"
+            )
