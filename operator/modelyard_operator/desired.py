@@ -96,9 +96,8 @@ def desired_state(observed: Observed, settings: OperatorSettings, now: datetime)
             if spec.scaling is None or world.replicas.get(revision.name) == 0
         },
         pod_annotations=_pod_annotations(observed, rollout),
-        protected=frozenset(
-            name for name in (rollout.stable, rollout.candidate, rollout.previous) if name
-        ),
+        protected=frozenset(filter(None, (rollout.stable, rollout.candidate, rollout.previous)))
+        - {revision.name for revision in revisions},
         routes_changed=_routes_changed(observed, routes),
         wake=wake_time(rollout, now),
     )
@@ -108,6 +107,8 @@ def _target(
     observed: Observed, settings: OperatorSettings
 ) -> tuple[Revision | None, ModelyardOperatorError | None]:
     model_deployment = observed.model_deployment
+    if observed.rejection:
+        return None, observed.rejection
     try:
         check_spec(model_deployment, settings)
         return target_revision(model_deployment, observed.history, settings.catalogue), None

@@ -2,6 +2,8 @@
 
 ModelyardOperatorError
 ├── InvalidSpecError      permanent: only an edit of the object helps
+├── InvalidPodTemplateError  permanent: the API server refuses the Deployment that the spec makes
+├── ChildRejectedError    permanent: the API server refuses another child
 ├── NotOwnedError         permanent: a child's name is taken by somebody else's object
 └── ClusterError          retry: the API server did not do what was asked
     ├── ClusterConflictError   the object moved on; look again at once
@@ -26,6 +28,20 @@ class InvalidSpecError(ModelyardOperatorError):
     """The spec asks for something that cannot be; the message names the field."""
 
     reason = "InvalidSpec"
+    permanent = True
+
+
+class InvalidPodTemplateError(ModelyardOperatorError):
+    """The API server finds the Deployment invalid that the spec leads to."""
+
+    reason = "InvalidPodTemplate"
+    permanent = True
+
+
+class ChildRejectedError(ModelyardOperatorError):
+    """The API server finds another child invalid."""
+
+    reason = "ChildRejected"
     permanent = True
 
 

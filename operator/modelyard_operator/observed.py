@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from modelyard_operator.errors import ModelyardOperatorError
 from modelyard_operator.resources import labels, names
 from modelyard_operator.resources.service import selected_revision
 from modelyard_operator.revision import Revision
@@ -25,11 +26,13 @@ class Observed:
         model_deployment: The custom resource.
         children: Objects that carry its label and are owned by it.
         pods: Pods that carry its label.
+        rejection: Why the API server refused a child of this generation, if it did.
     """
 
     model_deployment: ModelDeployment
     children: Mapping[ChildKey, Manifest] = field(default_factory=dict)
     pods: tuple[Manifest, ...] = ()
+    rejection: ModelyardOperatorError | None = None
 
     @property
     def history(self) -> tuple[Revision, ...]:

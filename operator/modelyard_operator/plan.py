@@ -29,7 +29,7 @@ class Plan:
         objects: Children to apply, in this order.
         scales: Replicas to set through ``/scale``, by Deployment; none where an autoscaler rules.
         pod_annotations: Annotations that pods should carry, by pod.
-        protected: Revisions whose children are never pruned.
+        protected: Revisions in use whose record is lost: their children are left as they are.
         routes_changed: This pass changes a route.
         wake: When time alone moves things on.
     """

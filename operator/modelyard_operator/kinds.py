@@ -1,0 +1,44 @@
+"""The kinds of objects that the operator reads and writes."""
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind, with what is needed to build its address.
+
+    Attributes:
+        group: API group; empty for the core group.
+        version: API version.
+        plural: Name in the address.
+        name: CamelCase name.
+    """
+
+    group: str
+    version: str
+    plural: str
+    name: str
+
+    @property
+    def api_version(self) -> str:
+        """``apiVersion`` as manifests carry it."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+
+MODEL_DEPLOYMENT: Final = Kind("modelyard.dev", "v1alpha1", "modeldeployments", "ModelDeployment")
+POD: Final = Kind("", "v1", "pods", "Pod")
+CHILD_KINDS: Final = (
+    Kind("apps", "v1", "controllerrevisions", "ControllerRevision"),
+    Kind("", "v1", "configmaps", "ConfigMap"),
+    Kind("apps", "v1", "deployments", "Deployment"),
+    Kind("", "v1", "services", "Service"),
+    Kind("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler"),
+    Kind("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget"),
+    Kind("networking.k8s.io", "v1", "ingresses", "Ingress"),
+)
+"""Kinds of the children, in the order in which they are applied."""
+OWNED_KINDS: Final = (*CHILD_KINDS, POD)
+WATCHED_KINDS: Final = (MODEL_DEPLOYMENT, *OWNED_KINDS)
+BY_NAME: Final = {kind.name: kind for kind in WATCHED_KINDS}
+EVENT: Final = Kind("", "v1", "events", "Event")

@@ -1,0 +1,189 @@
+"""The story in one function: observe → desired → status → apply → prune.
+
+Creation, edits, drift, a restart and the passing of time all end here; there is no second path.
+Status is written before the world is touched, so that a crash in between finds the intent. Each
+write is skipped when the object is already what we want, so that a restart writes nothing.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import structlog
+
+from modelyard_operator.cluster import Cluster
+from modelyard_operator.desired import desired_state
+from modelyard_operator.drift import differs, stamp
+from modelyard_operator.errors import (
+    ChildRejectedError,
+    ClusterConflictError,
+    ClusterRejectedError,
+    InvalidPodTemplateError,
+    ModelyardOperatorError,
+    NotOwnedError,
+)
+from modelyard_operator.observed import Observed
+from modelyard_operator.plan import Plan
+from modelyard_operator.resources import labels
+from modelyard_operator.rollout.machine import SETTLE
+from modelyard_operator.settings import OperatorSettings
+from modelyard_operator.status import build_events, build_status
+from modelyard_operator.store import Key, Store, controller_uid
+
+Manifest = dict[str, Any]
+
+log: Final = structlog.get_logger(__name__)
+
+
+@dataclass
+class Reconciler:
+    """Brings ModelDeployments to their specs.
+
+    Attributes:
+        store: What the watches have told.
+        cluster: Where to write.
+        settings: The operator's own settings.
+    """
+
+    store: Store
+    cluster: Cluster
+    settings: OperatorSettings
+    _accepted: dict[tuple[Key, str, str], tuple[str, str]] = field(default_factory=dict)
+    """What the API server made of our last apply: hash and resourceVersion, so that a form of its
+    own is not taken for drift."""
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Bring one ModelDeployment's children to its spec and report its status.
+
+        Returns:
+            Seconds after which time alone will have changed something; 0 to look again at once;
+            None when only an event can.
+
+        Raises:
+            ModelyardOperatorError: Something could not be written; the key is to be tried again.
+        """
+        observed = self.store.observe(key)
+        if observed is None:
+            self._forget(key)
+            return None
+        now = datetime.now(UTC)
+        plan = desired_state(observed, self.settings, now)
+        wrote = await self._write_status(observed, plan, now)
+        wrote |= await self._apply(key, observed, plan)
+        wrote |= await self._prune(key, observed, plan)
+        return 0.0 if wrote else _seconds_to_wake(observed, plan, now)
+
+    async def _write_status(self, observed: Observed, plan: Plan, now: datetime) -> bool:
+        model_deployment = observed.model_deployment
+        status = build_status(observed, plan, now)
+        if status == model_deployment.status:
+            return False
+        live = await self.cluster.write_status(model_deployment, status)
+        self.store.put(live)
+        for event in build_events(model_deployment.status, status):
+            await self.cluster.post_event(model_deployment, event, now)
+        return True
+
+    async def _apply(self, key: Key, observed: Observed, plan: Plan) -> bool:
+        """Apply what differs; one refused child does not keep the others from their place."""
+        wrote = False
+        refused: ModelyardOperatorError | None = None
+        for manifest in plan.objects:
+            try:
+                wrote |= await self._apply_child(key, observed, stamp(manifest))
+            except (NotOwnedError, InvalidPodTemplateError, ChildRejectedError) as error:
+                refused = refused or error
+        wrote |= await self._scale(key, observed, plan)
+        for pod, annotations in plan.pod_annotations.items():
+            live = await self.cluster.annotate_pod(key.namespace, pod, dict(annotations))
+            self.store.put(live)
+            wrote = True
+        if refused:
+            self.store.reject(key, observed.model_deployment.generation, refused)
+            raise refused
+        if observed.rejection is None:
+            self.store.reject(key, 0, None)
+        return wrote
+
+    async def _apply_child(self, key: Key, observed: Observed, manifest: Manifest) -> bool:
+        place = (manifest["kind"], manifest["metadata"]["name"])
+        live = self.store.get(key, place)
+        if live and controller_uid(live) != observed.model_deployment.uid:
+            # A namesake's child that the garbage collector has not reached yet.
+            raise ClusterConflictError(f"{place[0]} {place[1]} belongs to another object")
+        digest = manifest["metadata"]["annotations"][labels.APPLIED_HASH]
+        if live:
+            version = live["metadata"]["resourceVersion"]
+            if self._accepted.get((key, *place)) == (digest, version):
+                return False
+            if not differs(manifest, live):
+                return False
+        try:
+            applied = await self.cluster.apply(manifest, force=live is not None)
+        except ClusterRejectedError as error:
+            kind = InvalidPodTemplateError if place[0] == "Deployment" else ChildRejectedError
+            raise kind(str(error)) from error
+        except ClusterConflictError as error:
+            if live is None:
+                raise NotOwnedError(f"{place[0]} {place[1]} exists already: {error}") from error
+            raise
+        self._accepted[key, *place] = (digest, applied["metadata"]["resourceVersion"])
+        self.store.put(applied)
+        log.info("applied", model_deployment=key.name, namespace=key.namespace, child=place)
+        return True
+
+    async def _scale(self, key: Key, observed: Observed, plan: Plan) -> bool:
+        """Size workloads that no autoscaler sizes; a new one starts from the default of 1."""
+        wrote = False
+        for workload, replicas in plan.scales.items():
+            live = self.store.get(key, ("Deployment", workload))
+            if live is None or live.get("spec", {}).get("replicas", 1) == replicas:
+                continue
+            await self.cluster.scale(key.namespace, workload, replicas)
+            name = observed.model_deployment.name
+            log.info("scaled", model_deployment=name, workload=workload, replicas=replicas)
+            # The watch brings the new number; until then nothing depends on it.
+            live["spec"]["replicas"] = replicas
+            wrote = True
+        return wrote
+
+    async def _prune(self, key: Key, observed: Observed, plan: Plan) -> bool:
+        wrote = False
+        for child in orphans(observed, plan):
+            await self.cluster.delete(child)
+            self.store.remove(child)
+            place = (child["kind"], child["metadata"]["name"])
+            self._accepted.pop((key, *place), None)
+            log.info("pruned", model_deployment=key.name, namespace=key.namespace, child=place)
+            wrote = True
+        return wrote
+
+    def _forget(self, key: Key) -> None:
+        for place in [place for place in self._accepted if place[0] == key]:
+            del self._accepted[place]
+
+
+def orphans(observed: Observed, plan: Plan) -> Iterable[Manifest]:
+    """Return children that nobody wants any more, routes before what they name."""
+    if plan.problem and observed.model_deployment.status.get("rollout") is None:
+        return []  # nothing is known yet of what should be there
+    wanted = {(manifest["kind"], manifest["metadata"]["name"]) for manifest in plan.objects}
+    limit = observed.model_deployment.spec.rollout.revision_history_limit
+    retired = [r.name for r in observed.history if ("Deployment", r.name) not in wanted]
+    kept = {("ControllerRevision", name) for name in retired[:limit]}
+    found = [
+        child
+        for place, child in observed.children.items()
+        if place not in wanted | kept
+        and child["metadata"].get("labels", {}).get(labels.REVISION) not in plan.protected
+        and "deletionTimestamp" not in child["metadata"]
+    ]
+    return sorted(found, key=lambda child: child["kind"] != "Ingress")
+
+
+def _seconds_to_wake(observed: Observed, plan: Plan, now: datetime) -> float | None:
+    shifted = (observed.model_deployment.status.get("traffic") or {}).get("lastShiftTime")
+    settled = datetime.fromisoformat(shifted) + SETTLE if shifted else None
+    times = [moment for moment in (plan.wake, settled) if moment and moment > now]
+    return (min(times) - now).total_seconds() if times else None

@@ -1,0 +1,162 @@
+"""What the watches have told so far: plain dicts in memory, indexed by the object they belong to.
+
+The store is seeded by complete lists before any worker starts, and the result of each own write
+goes in at once; an echo of an older version never replaces a newer one.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from modelyard_operator.errors import ModelyardOperatorError
+from modelyard_operator.kinds import MODEL_DEPLOYMENT, POD
+from modelyard_operator.observed import ChildKey, Observed
+from modelyard_operator.resources import labels
+from modelyard_operator.spec import ModelDeployment
+
+Manifest = dict[str, Any]
+
+
+class Key(NamedTuple):
+    """Namespace and name of a ModelDeployment."""
+
+    namespace: str
+    name: str
+
+
+class Store:
+    """Everything known of ModelDeployments and of what carries their label."""
+
+    def __init__(self) -> None:
+        self._model_deployments: dict[Key, Manifest] = {}
+        self._children: defaultdict[Key, dict[ChildKey, Manifest]] = defaultdict(dict)
+        self._rejections: dict[Key, tuple[int, ModelyardOperatorError]] = {}
+
+    def put(self, raw: Manifest) -> Key | None:
+        """Take in an object; returns the ModelDeployment that it concerns, if this is news."""
+        key = owner_key(raw)
+        if key is None:
+            return None
+        shelf, place = self._place(key, raw)
+        known = shelf.get(place)
+        if known and _version(known) >= _version(raw) and _uid(known) == _uid(raw):
+            return None
+        shelf[place] = slim(raw)
+        return key
+
+    def remove(self, raw: Manifest) -> Key | None:
+        """Forget an object; returns the ModelDeployment that it concerned."""
+        key = owner_key(raw)
+        if key is None:
+            return None
+        shelf, place = self._place(key, raw)
+        known = shelf.get(place)
+        if known is None or _uid(known) != _uid(raw):
+            return None  # a namesake made since then stays
+        del shelf[place]
+        if raw["kind"] == MODEL_DEPLOYMENT.name:
+            self._rejections.pop(key, None)
+        if not self._children.get(key):
+            self._children.pop(key, None)
+        return key
+
+    def replace(self, kind: str, listed: Iterable[Manifest]) -> set[Key]:
+        """Make one kind equal to a complete list; returns whom that concerns.
+
+        A watch that was cut may have missed deletions, and kopf does not make up for them.
+        """
+        found = list(listed)
+        uids = {_uid(raw) for raw in found}
+        gone = [raw for raw in self._of_kind(kind) if _uid(raw) not in uids]
+        touched = [self.remove(raw) for raw in gone] + [self.put(raw) for raw in found]
+        return {key for key in touched if key}
+
+    def observe(self, key: Key) -> Observed | None:
+        """Return all that is known of one ModelDeployment; None when it does not exist.
+
+        Raises:
+            InvalidSpecError: The stored object does not fit the types of this operator.
+        """
+        raw = self._model_deployments.get(key)
+        if raw is None:
+            return None
+        model_deployment = ModelDeployment.parse(raw)
+        shelf = self._children.get(key, {})
+        generation, rejection = self._rejections.get(key, (0, None))
+        return Observed(
+            model_deployment=model_deployment,
+            children={
+                place: child
+                for place, child in shelf.items()
+                if place[0] != POD.name and controller_uid(child) == model_deployment.uid
+            },
+            pods=tuple(child for place, child in shelf.items() if place[0] == POD.name),
+            rejection=rejection if generation == model_deployment.generation else None,
+        )
+
+    def reject(self, key: Key, generation: int, error: ModelyardOperatorError | None) -> None:
+        """Remember that the API server refused a child of a generation, or that it did not."""
+        if error is None:
+            self._rejections.pop(key, None)
+        else:
+            self._rejections[key] = (generation, error)
+
+    def get(self, key: Key, place: ChildKey) -> Manifest | None:
+        """Return one child as last seen, whoever owns it."""
+        return self._children.get(key, {}).get(place)
+
+    def model_deployments(self) -> list[Key]:
+        """Return every ModelDeployment."""
+        return list(self._model_deployments)
+
+    def _place(self, key: Key, raw: Manifest) -> tuple[dict[Any, Manifest], Any]:
+        if raw["kind"] == MODEL_DEPLOYMENT.name:
+            return self._model_deployments, key
+        return self._children[key], (raw["kind"], raw["metadata"]["name"])
+
+    def _of_kind(self, kind: str) -> list[Manifest]:
+        if kind == MODEL_DEPLOYMENT.name:
+            return list(self._model_deployments.values())
+        return [
+            raw
+            for shelf in self._children.values()
+            for (name, _), raw in shelf.items()
+            if name == kind
+        ]
+
+
+def owner_key(raw: Manifest) -> Key | None:
+    """Return the ModelDeployment that an object is or belongs to."""
+    metadata = raw["metadata"]
+    if raw["kind"] == MODEL_DEPLOYMENT.name:
+        return Key(metadata["namespace"], metadata["name"])
+    name = (metadata.get("labels") or {}).get(labels.MODEL_DEPLOYMENT)
+    return Key(metadata["namespace"], name) if name else None
+
+
+def controller_uid(raw: Manifest) -> str | None:
+    """Return the uid of the object that controls this one."""
+    for reference in raw["metadata"].get("ownerReferences") or ():
+        if reference.get("controller"):
+            return str(reference["uid"])
+    return None
+
+
+def slim(raw: Manifest) -> Manifest:
+    """Keep what the operator looks at; of a pod that is its metadata and its state."""
+    metadata = dict(raw["metadata"])
+    times = [{"time": entry.get("time", "")} for entry in metadata.pop("managedFields", ())]
+    if raw["kind"] == "ConfigMap":
+        metadata["managedFields"] = times  # tells when the directives changed
+    if raw["kind"] == POD.name:
+        return {"kind": raw["kind"], "metadata": metadata, "status": raw.get("status", {})}
+    return {**raw, "metadata": metadata}
+
+
+def _uid(raw: Manifest) -> str:
+    return str(raw["metadata"]["uid"])
+
+
+def _version(raw: Manifest) -> int:
+    # Comparable as integers since Kubernetes 1.35 says so, and in practice since ever.
+    return int(raw["metadata"]["resourceVersion"])
