@@ -65,8 +65,10 @@ def _expected(annotation: Any) -> Schema:
         case origin, (item, *_) if origin is tuple:
             return {"type": "array", "items": _expected(item)}
         case origin, (_, value) if origin is dict:
-            values = {"additionalProperties": {"type": "string"}} if value is str else {}
-            return {"type": "object", **values}
+            return {
+                "type": "object",
+                **({"additionalProperties": {"type": "string"}} if value is str else {}),
+            }
     return {"type": JSON_TYPES.get(stripped, "object")}
 
 
