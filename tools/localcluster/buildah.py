@@ -68,10 +68,11 @@ class Buildah:
             self._run("rm", container)
 
     def export(self, image: str, archive: Path) -> None:
-        """Write an image to an OCI archive, uncompressed: it is read once, on this machine."""
+        """Write an image to an archive, uncompressed: it is read once, on this machine."""
         archive.unlink(missing_ok=True)
-        target = f"oci-archive:{archive}:{image}"
-        self._run("push", "--quiet", "--disable-compression", image, target)
+        # The format of Docker: the one in which layers stay uncompressed.
+        target = f"docker-archive:{archive}:{image}"
+        self._run("push", "--quiet", image, target)
 
     def _run(self, *arguments: str) -> str:
         return run(self._command(*arguments), env=self._environment())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -19,6 +20,7 @@ from localcluster import (
     packages,
     pki,
     versions,
+    wheels,
 )
 from localcluster.buildah import Buildah
 from localcluster.containerd import Containerd
@@ -28,7 +30,7 @@ from localcluster.provider import Invocation, Status
 from localcluster.supervisor import Supervisor
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from concurrent.futures import Future
     from pathlib import Path
 
@@ -40,6 +42,12 @@ if TYPE_CHECKING:
 GPUS: Final = 2
 GPU_RESOURCE: Final = "nvidia.com/gpu"
 NODE_TIMEOUT_S: Final = 60.0
+TRAEFIK_ADDRESS: Final = "10.96.0.80"
+S3_ADDRESS: Final = "10.96.0.90"
+KUBELET_TLS: Final = (
+    "--kubelet-certificate-authority=/var/run/secrets/kubernetes.io/serviceaccount/ca.crt"
+)
+"""Every pod has the cluster's authority, which has signed the kubelet's certificate as well."""
 
 
 class LocalProvider:
@@ -84,9 +92,9 @@ class LocalProvider:
                 coredns = components.dns(self.paths, built["coredns"].result())
                 self._supervisor.ensure(coredns)
                 self._supervisor.wait_ready(coredns)
-            for future in built.values():
-                future.result()
-            addons.install(self, wanted, self._cache, self._report)
+            self._load_addon_images(wanted, built)
+            addons.install(self.kubectl, wanted, self._addon_values(), self._report)
+            built["helm"].result()
             self._addons_file.write_text(json.dumps(wanted))
 
     def _build(self, pool: ThreadPoolExecutor, wanted: Sequence[str]) -> dict[str, Future[Path]]:
@@ -131,7 +139,7 @@ class LocalProvider:
         runtime, *rest = components.node(self.paths, kubernetes, containerd)
         self._ensure_all([runtime], path=str(containerd))
         pause.result()
-        if not self._containerd.labels(versions.PAUSE_IMAGE):
+        if versions.PAUSE_IMAGE not in self._containerd.images():
             self._load_built(versions.PAUSE_IMAGE, versions.PAUSE)
         self._ensure_all(rest)
         if not wait_until(self._is_node_ready, NODE_TIMEOUT_S, 0.3):
@@ -230,11 +238,40 @@ class LocalProvider:
                 self._load_built(build.name, digest)
         return True
 
-    def load_program(self, image: str, program: Path) -> None:
-        """Make a static program available to pods as an image of its own."""
-        if not self._containerd.labels(image):
-            base_images.ensure_program(self._cache, image, program)
-            self._load_built(image, image)
+    def _load_addon_images(self, wanted: Sequence[str], built: dict[str, Future[Path]]) -> None:
+        """Make images of the add-ons' programs, which are static and need nothing else."""
+        present = self._containerd.images()
+        needed: list[tuple[str, Callable[[], Path]]] = []
+        if "traefik" in wanted:
+            fetch = functools.partial(wheels.ensure_traefik, self._cache, self._report)
+            needed.append((versions.TRAEFIK_IMAGE, fetch))
+        if "s3" in wanted:
+            needed.append((versions.S3_IMAGE, lambda: built["versitygw"].result() / "versitygw"))
+        if "metrics-server" in wanted:
+            name = "metrics-server"
+            needed.append((versions.METRICS_SERVER_IMAGE, lambda: built[name].result() / name))
+        for image, program in needed:
+            if image not in present:
+                with self._cache.lock("images"):
+                    base_images.ensure_program(self._cache, image, program())
+                    self._load_built(image, image)
+        if "s3" in wanted and versions.PYTHON_IMAGE not in present:
+            base_images.ensure_python(self._cache, self._report)
+            with self._report.step("load the Python base image"):
+                self._load_built(versions.PYTHON_IMAGE, base_images.PYTHON_REVISION)
+
+    @staticmethod
+    def _addon_values() -> dict[str, str]:
+        return {
+            "node_address": namespaces.NODE_ADDRESS,
+            "traefik_ip": TRAEFIK_ADDRESS,
+            "s3_ip": S3_ADDRESS,
+            "traefik_image": versions.TRAEFIK_IMAGE,
+            "s3_image": versions.S3_IMAGE,
+            "python_image": versions.PYTHON_IMAGE,
+            "metrics_server_image": versions.METRICS_SERVER_IMAGE,
+            "kubelet_tls": KUBELET_TLS,
+        }
 
     def invocation(self, argv: Sequence[str]) -> Invocation:
         """Return how to run a command inside the cluster's network."""

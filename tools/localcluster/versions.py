@@ -20,3 +20,11 @@ PYTHON_IMAGE: Final = "docker.io/library/python:3.11-slim-bookworm"
 TRAEFIK_IMAGE: Final = f"docker.io/modelyard/traefik:{TRAEFIK}"
 S3_IMAGE: Final = f"docker.io/modelyard/versitygw:{VERSITYGW}"
 METRICS_SERVER_IMAGE: Final = f"docker.io/modelyard/metrics-server:{METRICS_SERVER}"
+
+PUBLIC_IMAGES: Final = {
+    "traefik_image": f"docker.io/library/traefik:v{TRAEFIK}",
+    "s3_image": f"docker.io/versity/versitygw:v{VERSITYGW}",
+    "metrics_server_image": f"registry.k8s.io/metrics-server/metrics-server:v{METRICS_SERVER}",
+    "python_image": PYTHON_IMAGE,
+}
+"""What a cluster with a way to the registries pulls for the add-ons."""
