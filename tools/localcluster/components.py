@@ -22,6 +22,7 @@ CONFIG_FILES: Final = {
     "audit-policy.yaml": "audit-policy.yaml",
     "cni.conflist": "cni/10-bridge.conflist",
     "containerd.toml": "containerd.toml",
+    "hosts.toml": "registries/_default/hosts.toml",
     "kubelet.yaml": "kubelet.yaml",
     "kube-proxy.yaml": "kube-proxy.yaml",
     "Corefile": "Corefile",
@@ -247,5 +248,8 @@ def dns(paths: ClusterPaths, coredns: Path) -> Component:
     """Return CoreDNS, which answers on the node's own address."""
     config = paths.config / "Corefile"
     return Component(
-        "coredns", (f"{coredns}/coredns", "-conf", str(config)), "http://127.0.0.1:8081/health", config
+        "coredns",
+        (f"{coredns}/coredns", "-conf", str(config)),
+        "http://127.0.0.1:8181/ready",
+        config,
     )
