@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from localcluster import versions
@@ -11,6 +10,8 @@ from localcluster.buildah import Buildah, base_folder
 from localcluster.processes import run
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from localcluster.paths import Cache
     from localcluster.report import Report
 
@@ -79,15 +80,22 @@ def ensure_python(cache: Cache, report: Report) -> None:
         report.step("Python base image from Debian packages", "first time only, about 1 min"),
     ):
         work = base_folder(cache, "python")
-        run([
-            *("debootstrap", "--variant=minbase", f"--include={PYTHON_PACKAGES}"),
-            *(versions.DEBIAN, str(work)),
-        ])
+        run(
+            [
+                *("debootstrap", "--variant=minbase", f"--include={PYTHON_PACKAGES}"),
+                *(versions.DEBIAN, str(work)),
+            ]
+        )
         for name in ("EXTERNALLY-MANAGED",):
             (work / "usr/lib/python3.11" / name).unlink(missing_ok=True)
         for link, target in {"python": "python3", "python3": "python3", "pip": "pip"}.items():
             (work / "usr/local/bin" / link).symlink_to(f"/usr/bin/{target}")
-        for waste in ("var/cache/apt/archives", "var/lib/apt/lists", "usr/share/doc", "usr/share/man"):
+        for waste in (
+            "var/cache/apt/archives",
+            "var/lib/apt/lists",
+            "usr/share/doc",
+            "usr/share/man",
+        ):
             shutil.rmtree(work / waste, ignore_errors=True)
         (work / "var/cache/apt/archives/partial").mkdir(parents=True)
         buildah.from_folder(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import dataclass
-from pathlib import Path
+from string import Template
 from typing import TYPE_CHECKING, Final
 
 from localcluster.packages import ADMIN_PATH
@@ -13,11 +13,20 @@ from localcluster.processes import run, succeeds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from localcluster.image import ImageBuild
     from localcluster.paths import Cache
 
 BUNDLE: Final = "/etc/ssl/certs/ca-certificates.crt"
+CONFIG: Final = Template("""\
+[containers]
+# Only while a build runs; none of it stays in the image.
+env = [$env]
+[network]
+# Not used, and yet created wherever this says.
+network_config_dir = "$networks"
+""")
 BUILD_ENVIRONMENT: Final = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE")
 """Read by uv, pip and requests: the machine's certificates count during a build as well."""
 
@@ -41,8 +50,8 @@ class Buildah:
         options = [f"--build-arg={key}={value}" for key, value in build.build_args.items()]
         if build.target:
             options.append(f"--target={build.target}")
-        for path in ("/etc/ssl/certs", "/etc/resolv.conf"):
-            options.append(f"--volume={path}:{path}:ro")
+        shared = ("/etc/ssl/certs", "/etc/resolv.conf")
+        options.extend(f"--volume={path}:{path}:ro" for path in shared)
         self._run(
             *("build", "--layers", "--isolation=chroot", "--pull=never", "--quiet"),
             *options,
@@ -90,7 +99,7 @@ class Buildah:
         temporary.mkdir(parents=True, exist_ok=True)
         config = self.cache.images / "containers.conf"
         words = ", ".join(f'"{name}={BUNDLE}"' for name in BUILD_ENVIRONMENT)
-        text = f"# Only while a build runs; none of it stays in the image.\n[containers]\nenv = [{words}]\n"
+        text = CONFIG.substitute(env=words, networks=self.cache.images / "networks")
         if not config.exists() or config.read_text() != text:
             config.write_text(text)
         return {

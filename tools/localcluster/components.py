@@ -107,7 +107,10 @@ def render_config(paths: ClusterPaths) -> None:
         path = paths.config / target
         path.parent.mkdir(parents=True, exist_ok=True)
         template = Template((CONFIG_SOURCE / source).read_text(encoding="utf-8"))
-        path.write_text(template.substitute(values), encoding="utf-8")
+        text = template.substitute(values)
+        # kube-proxy ends when its file is written, were it with the same words.
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
 
 
 def control_plane(paths: ClusterPaths, kubernetes: Path) -> list[Component]:

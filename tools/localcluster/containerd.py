@@ -68,11 +68,18 @@ class Containerd:
         for kind in ("tasks", "containers"):
             names = self._run(kind, "list", "--quiet").split()
             if names:
-                succeeds(self._command(kind, "delete", *(["--force"] if kind == "tasks" else []), *names))
+                succeeds(
+                    self._command(kind, "delete", *(["--force"] if kind == "tasks" else []), *names)
+                )
 
     def _run(self, *arguments: str) -> str:
         return run(self._command(*arguments))
 
     def _command(self, *arguments: str) -> list[str]:
         program = golang.folder(self.paths.cache, golang.CONTAINERD) / "ctr"
-        return [str(program), f"--address={self.paths.containerd_socket}", "--namespace=k8s.io", *arguments]
+        return [
+            str(program),
+            f"--address={self.paths.containerd_socket}",
+            "--namespace=k8s.io",
+            *arguments,
+        ]

@@ -46,7 +46,7 @@ def digest(
         mode = "link" if path.is_symlink() else "run" if os.access(path, os.X_OK) else "file"
         total.update(f"\0{relative}\0{mode}\0".encode())
         if path.is_symlink():
-            total.update(os.readlink(path).encode())
+            total.update(str(path.readlink()).encode())
         else:
             with path.open("rb") as content:
                 total.update(hashlib.file_digest(content, "sha256").digest())
@@ -101,7 +101,10 @@ def _walk(folder: Path, context: Path, ignore: list[tuple[bool, str]]) -> Iterat
 
 def _ignore_rules(context: Path, dockerfile: Path) -> list[tuple[bool, str]]:
     """Return (ignored, pattern) of each line of the .dockerignore, in order."""
-    for file in (dockerfile.with_name(f"{dockerfile.name}.dockerignore"), context / ".dockerignore"):
+    for file in (
+        dockerfile.with_name(f"{dockerfile.name}.dockerignore"),
+        context / ".dockerignore",
+    ):
         if file.exists():
             lines = (line.strip() for line in file.read_text(encoding="utf-8").splitlines())
             return [

@@ -1,4 +1,4 @@
-"""Kernel settings of the whole machine that the kubelet changes, put back at the end."""
+"""Kernel settings of the whole machine that a kubelet changes, put back at the end."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from localcluster.paths import ClusterPaths
+    from localcluster.paths import Cache
 
 CHANGED_BY_KUBELET: Final = (
     "vm/overcommit_memory",
@@ -20,17 +20,23 @@ CHANGED_BY_KUBELET: Final = (
 ROOT: Final = Path("/proc/sys")
 
 
-def remember(paths: ClusterPaths) -> None:
-    """Record the machine's values, unless this cluster's kubelet may have changed them already."""
-    file = paths.root / "kernel.json"
+def remember(cache: Cache) -> None:
+    """Record the machine's values before the first cluster's kubelet changes them."""
+    file = _file(cache)
     if not file.exists():
-        values = {key: (ROOT / key).read_text() for key in CHANGED_BY_KUBELET if (ROOT / key).exists()}
+        settings = [ROOT / name for name in CHANGED_BY_KUBELET]
+        values = {str(path): path.read_text() for path in settings if path.exists()}
         file.write_text(json.dumps(values))
 
 
-def restore(paths: ClusterPaths) -> None:
-    """Put the recorded values back."""
-    file = paths.root / "kernel.json"
-    if file.exists():
-        for key, value in json.loads(file.read_text()).items():
-            (ROOT / key).write_text(value)
+def restore(cache: Cache) -> None:
+    """Put the recorded values back when the last cluster is gone."""
+    file = _file(cache)
+    if file.exists() and not any(path.is_dir() for path in file.parent.iterdir()):
+        for path, value in json.loads(file.read_text()).items():
+            Path(path).write_text(value)
+        file.unlink()
+
+
+def _file(cache: Cache) -> Path:
+    return cache.root / "clusters" / "kernel.json"

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from localcluster import (
@@ -26,11 +27,11 @@ from localcluster.buildah import Buildah
 from localcluster.containerd import Containerd
 from localcluster.errors import LocalClusterError
 from localcluster.processes import run, wait_until
-from localcluster.provider import Invocation, Status
+from localcluster.provider import Invocation, Status, client_environment
 from localcluster.supervisor import Supervisor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from concurrent.futures import Future
     from pathlib import Path
 
@@ -42,8 +43,6 @@ if TYPE_CHECKING:
 GPUS: Final = 2
 GPU_RESOURCE: Final = "nvidia.com/gpu"
 NODE_TIMEOUT_S: Final = 60.0
-TRAEFIK_ADDRESS: Final = "10.96.0.80"
-S3_ADDRESS: Final = "10.96.0.90"
 KUBELET_TLS: Final = (
     "--kubelet-certificate-authority=/var/run/secrets/kubernetes.io/serviceaccount/ca.crt"
 )
@@ -88,12 +87,11 @@ class LocalProvider:
                 self._start_control_plane(kubernetes)
             with self._report.step("node"):
                 self._start_node(kubernetes, built["containerd"].result(), pause)
-            if "dns" in wanted:
-                coredns = components.dns(self.paths, built["coredns"].result())
-                self._supervisor.ensure(coredns)
-                self._supervisor.wait_ready(coredns)
             self._load_addon_images(wanted, built)
             addons.install(self.kubectl, wanted, self._addon_values(), self._report)
+            if "dns" in wanted:
+                # After its role exists: refused once, it would wait long before it asks again.
+                self._ensure_all([components.dns(self.paths, built["coredns"].result())])
             built["helm"].result()
             self._addons_file.write_text(json.dumps(wanted))
 
@@ -115,7 +113,7 @@ class LocalProvider:
         paths = self.paths
         for folder in (paths.logs, paths.processes, paths.audit_log.parent, paths.containerd_root):
             folder.mkdir(parents=True, exist_ok=True)
-        kernel.remember(paths)
+        kernel.remember(self._cache)
         pki.ensure(paths.pki)
         shutil.copyfile(paths.pki / "admin.kubeconfig", paths.kubeconfig)
         paths.kubeconfig.chmod(0o600)
@@ -157,10 +155,11 @@ class LocalProvider:
         """Return whether the node is ready and has its simulated GPUs; gives it what is missing."""
         node: dict[str, Any] = json.loads(self.kubectl("get", "nodes", "-o=json"))
         for item in node["items"]:
-            conditions = {c["type"]: c["status"] for c in item["status"].get("conditions", [])}
-            gpus = [item["status"].get(k, {}).get(GPU_RESOURCE) for k in ("capacity", "allocatable")]
+            gpus = [
+                item["status"].get(k, {}).get(GPU_RESOURCE) for k in ("capacity", "allocatable")
+            ]
             if gpus == [str(GPUS)] * 2:
-                return conditions.get("Ready") == "True"
+                return _is_ready(item)
             self._patch_gpus()
         return False
 
@@ -180,7 +179,13 @@ class LocalProvider:
         self._require_root()
         name = self.paths.machine_name
         with self._cache.lock(f"cluster-{self.paths.name}"), self._report.step("stop the cluster"):
-            for component in ("kubelet", "kube-proxy", "coredns", "scheduler", "controller-manager"):
+            for component in (
+                "kubelet",
+                "kube-proxy",
+                "coredns",
+                "scheduler",
+                "controller-manager",
+            ):
                 self._supervisor.stop(component, grace_s=3 if component == "kubelet" else 0)
             pods_ended = cgroups.kill(name, "kubepods")
             if "containerd" in self._supervisor.alive():
@@ -196,9 +201,9 @@ class LocalProvider:
             namespaces.remove_network(self.paths)
             if not cgroups.remove(name):
                 raise LocalClusterError(f"the cgroup {name} could not be removed")
-            kernel.restore(self.paths)
             if self.paths.root.exists():
                 shutil.rmtree(self.paths.root)
+            kernel.restore(self._cache)
 
     # --- the rest -------------------------------------------------------------------------
 
@@ -216,7 +221,10 @@ class LocalProvider:
         }
         running = "apiserver" in alive and "etcd" in alive
         if running:
-            details["nodes"] = json.loads(self.kubectl("get", "nodes", "-o=json"))["items"]
+            details["nodes"] = [
+                {"name": node["metadata"]["name"], "ready": _is_ready(node)}
+                for node in json.loads(self.kubectl("get", "nodes", "-o=json"))["items"]
+            ]
         return Status(self.name, running, details)
 
     def load_archive(self, image: str, archive: Path) -> None:
@@ -227,7 +235,8 @@ class LocalProvider:
     def build_image(self, build: ImageBuild) -> bool:
         """Build an image with buildah and import it, unless the cluster has it from these inputs."""
         self._require_running()
-        digest = build.digest()
+        # Python's image may be made in a new way while no Dockerfile changes.
+        digest = replace(build, base=base_images.PYTHON_REVISION).digest()
         if self._containerd.labels(build.name).get(Containerd.INPUTS) == digest:
             return False
         base_images.ensure_python(self._cache, self._report)
@@ -264,8 +273,8 @@ class LocalProvider:
     def _addon_values() -> dict[str, str]:
         return {
             "node_address": namespaces.NODE_ADDRESS,
-            "traefik_ip": TRAEFIK_ADDRESS,
-            "s3_ip": S3_ADDRESS,
+            "traefik_ip": addons.TRAEFIK_ADDRESS,
+            "s3_ip": addons.S3_ADDRESS,
             "traefik_image": versions.TRAEFIK_IMAGE,
             "s3_image": versions.S3_IMAGE,
             "python_image": versions.PYTHON_IMAGE,
@@ -278,8 +287,8 @@ class LocalProvider:
         self._require_running()
         programs = [golang.folder(self._cache, item) for item in (golang.KUBERNETES, golang.HELM)]
         path = ":".join([*map(str, programs), os.environ.get("PATH", "")])
-        environment = {**os.environ, "KUBECONFIG": str(self.kubeconfig), "PATH": path}
-        return Invocation(namespaces.enter(self.paths, argv), environment)
+        environment = client_environment(self.kubeconfig, self.paths.root / "client")
+        return Invocation(namespaces.enter(self.paths, argv), {**environment, "PATH": path})
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
         """Run kubectl as the administrator and return what it prints."""
@@ -315,3 +324,8 @@ class LocalProvider:
                 "the local provider creates namespaces and mounts: run it as root, or use "
                 "CLUSTER=kind with a Docker engine"
             )
+
+
+def _is_ready(node: Mapping[str, Any]) -> bool:
+    conditions = {c["type"]: c["status"] for c in node["status"].get("conditions", [])}
+    return conditions.get("Ready") == "True"

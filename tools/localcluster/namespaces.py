@@ -54,6 +54,12 @@ def is_pinned(path: Path) -> bool:
     return path.exists() and path.stat().st_dev != path.parent.stat().st_dev
 
 
+def _is_mounted(path: Path) -> bool:
+    # os.path.ismount does not see a folder that is mounted on itself.
+    mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
+    return any(line.split()[4] == str(path) for line in mounts)
+
+
 def ensure_network(paths: ClusterPaths) -> None:
     """Create the network namespace with its bridge, the node's address and forwarding."""
     pin = paths.network_namespace
@@ -87,7 +93,7 @@ def ensure_mounts(paths: ClusterPaths) -> None:
                 "empty folder: set XDG_CACHE_HOME to another place"
             )
     pin.parent.mkdir(parents=True, exist_ok=True)
-    if not os.path.ismount(pin.parent):
+    if not _is_mounted(pin.parent):
         # A namespace can be pinned only where mounts do not propagate.
         run(["mount", "--bind", str(pin.parent), str(pin.parent)])
         run(["mount", "--make-private", str(pin.parent)])
@@ -101,7 +107,7 @@ def remove_mounts(paths: ClusterPaths) -> None:
     pin = paths.mount_namespace
     while is_pinned(pin) and succeeds(["umount", str(pin)]):
         pass
-    while os.path.ismount(pin.parent) and succeeds(["umount", "--lazy", str(pin.parent)]):
+    while _is_mounted(pin.parent) and succeeds(["umount", str(pin.parent)]):
         pass
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import datetime
+import datetime as dt
 import ipaddress
 import os
 from typing import TYPE_CHECKING, Final
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import ec
 
 API_SERVER: Final = f"https://{NODE_ADDRESS}:6443"
-LIFETIME: Final = datetime.timedelta(days=3650)
+LIFETIME: Final = dt.timedelta(days=3650)
 CERTIFICATES: Final[dict[str, tuple[str, str, tuple[str, ...]]]] = {
     # file: common name, organization, further names
     "apiserver": (
@@ -100,7 +100,7 @@ def _builder(
     from cryptography import x509  # noqa: PLC0415
 
     # A clock that is a little behind must not refuse a certificate of today.
-    begin = datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=1)
+    begin = dt.datetime.now(dt.UTC) - dt.timedelta(hours=1)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)

@@ -123,7 +123,9 @@ def wait_until(condition: Callable[[], bool], timeout_s: float, interval_s: floa
     return True
 
 
-def start(argv: Sequence[str], log: Path, env: Mapping[str, str], fingerprint: str) -> ProcessIdentity:
+def start(
+    argv: Sequence[str], log: Path, env: Mapping[str, str], fingerprint: str
+) -> ProcessIdentity:
     """Start a process that outlives this one, its output appended to ``log``.
 
     Raises:

@@ -50,6 +50,23 @@ class Status:
     details: dict[str, Any] = field(default_factory=dict)
 
 
+def client_environment(kubeconfig: Path, state: Path) -> dict[str, str]:
+    """Return the environment in which kubectl and helm keep everything in the cache.
+
+    Args:
+        kubeconfig: The kubeconfig that they use.
+        state: Folder for what they keep between calls.
+    """
+    return {
+        **os.environ,
+        "KUBECONFIG": str(kubeconfig),
+        "KUBECACHEDIR": str(state / "kubectl"),
+        "HELM_CACHE_HOME": str(state / "helm" / "cache"),
+        "HELM_CONFIG_HOME": str(state / "helm" / "config"),
+        "HELM_DATA_HOME": str(state / "helm" / "data"),
+    }
+
+
 class Provider(Protocol):
     """One way to have a cluster."""
 
@@ -100,7 +117,7 @@ def choose(asked: str, environ: Mapping[str, str], kubeconfig: Path | None) -> s
         raise LocalClusterError(f"provider {asked!r}: expected one of auto, {', '.join(NAMES)}")
     if kubeconfig is not None or environ.get("KUBECONFIG"):
         return "existing"
-    if has_docker() and shutil.which("kind") is not None:
+    if shutil.which("kind") is not None and has_docker():
         return "kind"
     if sys.platform == "linux" and os.geteuid() == 0:
         return "local"
@@ -127,4 +144,4 @@ def make(name: str, paths: ClusterPaths, report: Report, kubeconfig: Path | None
         return KindProvider(paths, report)
     from localcluster.existing import ExistingProvider  # noqa: PLC0415
 
-    return ExistingProvider(kubeconfig)
+    return ExistingProvider(kubeconfig, report)

@@ -1,5 +1,12 @@
 """Add-ons of a cluster: what tests and demos need besides Kubernetes itself."""
 
-from localcluster.addons.install import Kubectl, artifacts, install, merge
+from localcluster.addons.install import (
+    S3_ADDRESS,
+    TRAEFIK_ADDRESS,
+    Kubectl,
+    artifacts,
+    install,
+    merge,
+)
 
-__all__ = ["Kubectl", "artifacts", "install", "merge"]
+__all__ = ["S3_ADDRESS", "TRAEFIK_ADDRESS", "Kubectl", "artifacts", "install", "merge"]

@@ -28,6 +28,9 @@ ARTIFACTS: Final[dict[str, tuple[Artifact, ...]]] = {
     "metrics-server": (golang.METRICS_SERVER,),
 }
 """Every add-on, in the order of installation, with the programs that it is built from."""
+TRAEFIK_ADDRESS: Final = "10.96.0.80"
+S3_ADDRESS: Final = "10.96.0.90"
+"""Fixed addresses of Services, where the tool makes the cluster."""
 MANAGED_BY: Final = "localcluster"
 DIGEST: Final = "modelyard.dev/manifest"
 WATCHED: Final = {"Service", "Deployment", "APIService"}
@@ -51,7 +54,9 @@ def merge(recorded: Iterable[str], wanted: Iterable[str]) -> list[str]:
     names = {*recorded, *wanted}
     unknown = ", ".join(sorted(names - set(ARTIFACTS)))
     if unknown:
-        raise LocalClusterError(f"unknown add-on {unknown}: expected some of {', '.join(ARTIFACTS)}")
+        raise LocalClusterError(
+            f"unknown add-on {unknown}: expected some of {', '.join(ARTIFACTS)}"
+        )
     return [name for name in ARTIFACTS if name in names]
 
 

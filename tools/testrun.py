@@ -1,0 +1,123 @@
+"""Run the project's checks in named parts, and say how long each of them took.
+
+    python tools/testrun.py check            format, lint, types, import contracts, unit tests
+    python tools/testrun.py check cluster    and the tests on a real cluster
+    python tools/testrun.py chaos            the long ones
+
+A failed part does not keep the others from running; the exit code tells whether one failed.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+BIN: Final = Path(sys.executable).parent
+CACHE: Final = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "modelyard"
+PYTEST: Final = (sys.executable, "-m", "pytest", "-q", "-o", f"cache_dir={CACHE}/pytest")
+LOCALCLUSTER: Final = (sys.executable, "-m", "localcluster")
+ADDONS: Final = "dns,traefik,s3,metrics-server"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of a run.
+
+    Attributes:
+        name: What is checked.
+        command: How.
+        environment: Variables on top of the caller's.
+        always: Run it even when an earlier part that it builds on has failed.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    environment: dict[str, str] = field(default_factory=dict)
+    always: bool = True
+
+
+CHECK: Final = (
+    Part("format", (str(BIN / "ruff"), "format", "--check", "--quiet", ".")),
+    Part("lint", (str(BIN / "ruff"), "check", "--quiet", ".")),
+    Part("types", (sys.executable, "-m", "mypy")),
+    Part("import contracts", (str(BIN / "lint-imports"), "--no-cache")),
+    Part("unit tests", (*PYTEST, "-m", "not cluster and not slow")),
+)
+CLUSTER: Final = (
+    Part("slow tests", (*PYTEST, "-m", "slow and not cluster")),
+    Part("cluster up", (*LOCALCLUSTER, "up", "--addons", ADDONS)),
+    Part("cluster tests", (*PYTEST, "-m", "cluster"), always=False),
+)
+CHAOS: Final = (
+    Part("property tests", (*PYTEST, "tests/operator"), {"HYPOTHESIS_PROFILE": "chaos"}),
+    Part("cluster up", (*LOCALCLUSTER, "up", "--addons", ADDONS)),
+    Part("crash matrix", (*PYTEST, "-m", "cluster"), {"MODELYARD_CHAOS": "1"}, always=False),
+)
+GROUPS: Final = {"check": CHECK, "cluster": CLUSTER, "chaos": CHAOS}
+
+console = Console(highlight=False)
+
+
+def cluster_runs() -> bool:
+    """Tell whether the local cluster was there before this run."""
+    return (
+        subprocess.run((*LOCALCLUSTER, "status"), capture_output=True, check=False).returncode == 0
+    )
+
+
+def run_part(part: Part) -> tuple[bool, float]:
+    """Run one part; returns whether it passed and how long it took, in seconds."""
+    console.rule(f"[bold]{part.name}[/]", align="left", style="dim")
+    started = time.monotonic()
+    passed = (
+        subprocess.run(
+            part.command, cwd=ROOT, env={**os.environ, **part.environment}, check=False
+        ).returncode
+        == 0
+    )
+    return passed, time.monotonic() - started
+
+
+def run(groups: list[str]) -> bool:
+    """Run the parts of some groups and print the table; returns whether all passed."""
+    table = Table(box=None, header_style="bold")
+    for column in ("part", "result", "seconds"):
+        table.add_column(column, justify="right" if column == "seconds" else "left")
+    passed_all = True
+    for part in (part for group in groups for part in GROUPS[group]):
+        if not part.always and not passed_all:
+            table.add_row(part.name, "[yellow]not run[/]", "")
+            continue
+        passed, seconds = run_part(part)
+        passed_all &= passed
+        table.add_row(part.name, "[green]ok[/]" if passed else "[red]FAILED[/]", f"{seconds:.1f}")
+    console.rule(style="dim")
+    console.print(table)
+    return passed_all
+
+
+def main() -> int:
+    """Run the groups named on the command line."""
+    groups = sys.argv[1:]
+    if not groups or set(groups) - GROUPS.keys():
+        console.print(__doc__)
+        return 2
+    takes_down = bool({"cluster", "chaos"} & set(groups)) and not cluster_runs()
+    try:
+        return 0 if run(groups) else 1
+    finally:
+        if takes_down:
+            subprocess.run((*LOCALCLUSTER, "down"), check=False)
+        shutil.rmtree(ROOT / ".hypothesis", ignore_errors=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
