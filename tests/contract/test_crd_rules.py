@@ -196,3 +196,16 @@ def test_invalid_manifests_name_what_they_expect(path: Path) -> None:
 
 def test_there_are_enough_invalid_manifests() -> None:
     assert len(INVALID) >= 30
+
+
+def test_every_rule_has_a_manifest_that_breaks_it() -> None:
+    expected = [path.read_text().partition("\n")[0] for path in INVALID]
+    unbroken = [
+        (path, rule["message"])
+        for path, child in walk(object_schema(), "")
+        for rule in child.get("x-kubernetes-validations", ())
+        # One refused field of the pod stands for the others, which have the same rule.
+        if not rule["message"].startswith("is not allowed here")
+        and not any(rule["message"][:16] in first for first in expected)
+    ]
+    assert unbroken == []
