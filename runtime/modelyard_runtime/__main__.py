@@ -1,0 +1,102 @@
+"""``python -m modelyard_runtime`` and ``modelyard-runtime``: the only reader of the environment."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from modelyard_runtime import __version__
+from modelyard_runtime.log import configure_logging
+from modelyard_runtime.settings import RuntimeSettings, settings_failure
+from modelyard_runtime.termination import write_termination_message
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_HELP = """\
+Serve one model over HTTP with the Open Inference Protocol.
+
+  modelyard-runtime serve ./model.pt2          serve a file from this machine
+  modelyard-runtime serve ./model.onnx --port 9000
+  modelyard-runtime serve                      serve /models/$MODELYARD_MODEL_NAME, as in a pod
+
+Formats: torch.export (.pt2), TorchScript (.pt), ONNX (.onnx), scikit-learn (.joblib, .pkl; these
+are pickles and need MODELYARD_ALLOW_PICKLE=true).
+
+Every setting is an environment variable MODELYARD_*; see docs/reference/runtime-contract.md.
+"""
+_SERVE_HELP = """\
+Once the log says "model ready":
+
+  curl localhost:8080/v2/models/model                         what it takes and gives
+  curl localhost:8080/v2/models/model/infer -d \\
+    '{"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}]}'
+  curl localhost:8082/metrics
+
+SIGTERM drains: the server turns unready, answers what still comes for a while, then leaves.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: Arguments; None takes the process's own.
+
+    Returns:
+        The exit code: 0 after a drain, 1 after a failed start, 2 for invalid settings.
+    """
+    arguments = _parser().parse_args(argv)
+    configure_logging()
+    try:
+        settings = RuntimeSettings(**_overrides(arguments))
+    except ValidationError as error:
+        failure = settings_failure(error)
+        print(f"modelyard-runtime: {failure.message}", file=sys.stderr)  # noqa: T201 - a CLI's error
+        log = os.environ.get("MODELYARD_TERMINATION_LOG", "/dev/termination-log")
+        write_termination_message(Path(log), failure.as_document())
+        return 2
+    from modelyard_runtime.server import serve  # noqa: PLC0415 - --help needs no web server
+
+    return serve(settings)
+
+
+def _parser() -> argparse.ArgumentParser:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("modelyard-runtime", description=_HELP, formatter_class=raw)
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    serve = commands.add_parser(
+        "serve", help="serve a model", description=_SERVE_HELP, formatter_class=raw
+    )
+    serve.add_argument(
+        "path", nargs="?", type=Path, help="a model file or folder; default: the model repository"
+    )
+    serve.add_argument("--name", help="served name; default: the file's name")
+    serve.add_argument("--port", type=int, help="HTTP port; default 8080")
+    return parser
+
+
+def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Translate flags into settings; a flag wins over the environment."""
+    overrides: dict[str, Any] = {}
+    if arguments.path is not None:
+        overrides["model_path"] = arguments.path
+        if "MODELYARD_MODEL_NAME" not in os.environ:
+            name = re.sub(r"[^A-Za-z0-9._-]+", "-", arguments.path.resolve().stem)
+            overrides["model_name"] = name.strip("._-") or "model"
+    if arguments.name is not None:
+        overrides["model_name"] = arguments.name
+    if arguments.port is not None:
+        overrides["http_port"] = arguments.port
+    return overrides
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,105 @@
+"""The outermost layer: path prefix, request id, the headers that every answer carries."""
+
+from __future__ import annotations
+
+import re
+import time
+from secrets import token_hex
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from modelyard_runtime.api.problems import problem_body, send_json
+from modelyard_runtime.lifecycle import State
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from modelyard_runtime.service import Service
+
+_log = structlog.stdlib.get_logger(__name__)
+
+_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
+"""What is echoed: nothing that could split a header, break a log line or fill it."""
+
+
+class Edge:
+    """Pure ASGI middleware around the whole app.
+
+    Args:
+        app: The app.
+        service: Whose directives, revision and state are used.
+    """
+
+    def __init__(self, app: ASGIApp, service: Service) -> None:
+        self._app = app
+        self._service = service
+        self._prefix = token_hex(6)
+        self._count = 0
+        settings = service.settings
+        self._headers = [
+            (b"x-modelyard-revision", _header(settings.revision)),
+            (b"x-modelyard-model-version", _header(settings.model_version)),
+        ]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one ASGI connection.
+
+        Args:
+            scope: The connection.
+            receive: Its incoming messages.
+            send: Its outgoing messages.
+        """
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        scope["modelyard.started"] = time.perf_counter()
+        request_id = self._request_id(scope)
+        scope["modelyard.request_id"] = request_id.decode("ascii")
+        prefix = self._service.directives.current.path_prefix
+        if prefix:
+            _strip(scope, prefix)
+        headers = [*self._headers, (b"x-request-id", request_id)]
+        started = False
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                message["headers"] = [*message.get("headers", ()), *headers]
+                # Asked when the answer leaves: the drain may have begun in between.
+                if self._service.lifecycle.state is State.DRAINING:
+                    message["headers"].append((b"connection", b"close"))
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_headers)
+        except Exception:
+            _log.exception("request failed", request_id=scope["modelyard.request_id"])
+            if started:
+                raise
+            body = problem_body(
+                "an internal error occurred", "internal", scope["modelyard.request_id"]
+            )
+            await send_json(send_with_headers, 500, body)
+
+    def _request_id(self, scope: Scope) -> bytes:
+        for name, value in scope["headers"]:
+            if name == b"x-request-id":
+                if _REQUEST_ID.fullmatch(value):
+                    return bytes(value)
+                break
+        self._count += 1
+        return f"{self._prefix}-{self._count:x}".encode("ascii")
+
+
+def _strip(scope: Scope, prefix: str) -> None:
+    path: str = scope["path"]
+    if path.startswith(prefix) and (len(path) == len(prefix) or path[len(prefix)] == "/"):
+        scope["path"] = path[len(prefix) :] or "/"
+        scope["raw_path"] = scope["path"].encode()
+
+
+def _header(value: str) -> bytes:
+    """Make a setting fit for a header."""
+    return re.sub(r"[^\x21-\x7e]", "_", value).encode("ascii")

@@ -1,0 +1,113 @@
+"""Errors → HTTP answers of one shape: ``{"error", "code", "request_id"}``."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+import orjson
+
+from modelyard_runtime.errors import (
+    DeadlineExceededError,
+    InferenceError,
+    InvalidInputError,
+    MalformedRequestError,
+    NonFiniteOutputError,
+    NotFoundError,
+    NotReadyError,
+    OverloadedError,
+    RequestError,
+    TooLargeError,
+    UnsupportedMediaError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.types import Send
+
+Headers = list[tuple[bytes, bytes]]
+
+STATUS: Final[Mapping[type[RequestError], int]] = {
+    MalformedRequestError: 400,
+    InvalidInputError: 400,
+    NotFoundError: 404,
+    TooLargeError: 413,
+    UnsupportedMediaError: 415,
+    OverloadedError: 429,
+    InferenceError: 500,
+    NonFiniteOutputError: 500,
+    NotReadyError: 503,
+    DeadlineExceededError: 504,
+}
+"""Every kind of request error and its status."""
+
+_NOT_READY_RETRY_S: Final = 1.0
+
+
+async def send_json(send: Send, status: int, body: bytes, headers: Headers | None = None) -> None:
+    """Send one JSON answer.
+
+    Args:
+        send: The ASGI callable.
+        status: HTTP status.
+        body: The JSON text.
+        headers: Further headers.
+    """
+    await send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [
+                (b"content-type", b"application/json"),
+                (b"content-length", b"%d" % len(body)),
+                *(headers or ()),
+            ],
+        }
+    )
+    await send({"type": "http.response.body", "body": body})
+
+
+async def send_problem(send: Send, error: RequestError, request_id: str) -> int:
+    """Answer a request error.
+
+    Args:
+        send: The ASGI callable.
+        error: What went wrong.
+        request_id: Of this request.
+
+    Returns:
+        The status that was sent.
+    """
+    status = STATUS[type(error)]
+    headers: Headers = []
+    if isinstance(error, OverloadedError):
+        headers = _retry_after(error.retry_after_s)
+    elif isinstance(error, NotReadyError):
+        headers = _retry_after(_NOT_READY_RETRY_S)
+    elif isinstance(error, TooLargeError):
+        # The rest of the body is still on its way; the connection ends with this answer.
+        headers = [(b"connection", b"close")]
+    await send_json(send, status, problem_body(str(error), error.code, request_id), headers)
+    return status
+
+
+def problem_body(message: str, code: str, request_id: str) -> bytes:
+    """Write the body that every error has.
+
+    Args:
+        message: A sentence for people.
+        code: A word for programs.
+        request_id: Of this request.
+
+    Returns:
+        JSON text.
+    """
+    return orjson.dumps({"error": message, "code": code, "request_id": request_id})
+
+
+def _retry_after(seconds: float) -> Headers:
+    return [
+        (b"retry-after", b"%d" % max(1, math.ceil(seconds))),
+        (b"retry-after-ms", b"%d" % max(1, math.ceil(seconds * 1000))),
+    ]

@@ -1,0 +1,72 @@
+"""Wiring: one FastAPI app with the hot route in front."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+from starlette.routing import Route
+
+from modelyard_runtime import __version__
+from modelyard_runtime.api.edge import Edge
+from modelyard_runtime.api.health import build_router
+from modelyard_runtime.api.inference import InferEndpoint
+from modelyard_runtime.api.problems import problem_body, send_problem
+from modelyard_runtime.errors import RequestError
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+    from modelyard_runtime.service import Service
+
+_INFER_PATHS = ("/v2/models/{model}/infer", "/v2/models/{model}/versions/{version}/infer")
+_CODES = {404: "model_not_found", 405: "method_not_allowed"}
+
+
+def create_app(service: Service) -> ASGIApp:
+    """Build the app that serves port 8080.
+
+    Args:
+        service: The process's state and model.
+
+    Returns:
+        A FastAPI app inside the outermost layer.
+    """
+    app = FastAPI(title="Modelyard runtime", version=__version__, docs_url="/docs", redoc_url=None)
+    infer = InferEndpoint(service)
+    # First in the list, because routes are tried in order.
+    app.router.routes[:0] = [Route(path, endpoint=infer) for path in _INFER_PATHS]
+    app.include_router(build_router(service))
+    app.add_exception_handler(RequestError, _on_request_error)
+    app.add_exception_handler(HTTPException, _on_http_error)
+    return Edge(app, service)
+
+
+async def _on_request_error(request: Request, error: Exception) -> Response:
+    return _ProblemResponse(error, request.scope["modelyard.request_id"])
+
+
+class _ProblemResponse(Response):
+    """Lets FastAPI's endpoints answer errors exactly like the hot route."""
+
+    def __init__(self, error: Exception, request_id: str) -> None:
+        super().__init__()
+        self._error = error
+        self._request_id = request_id
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG002
+        if isinstance(self._error, RequestError):
+            await send_problem(send, self._error, self._request_id)
+
+
+async def _on_http_error(request: Request, error: Exception) -> Response:
+    """Give the framework's own errors (no such path, wrong method) the common shape."""
+    if not isinstance(error, HTTPException):
+        raise error
+    status = error.status_code
+    message = f"there is no {request.scope['path'][:200]!r}" if status == 404 else error.detail  # noqa: PLR2004
+    body = problem_body(
+        message, _CODES.get(status, "http_error"), request.scope["modelyard.request_id"]
+    )
+    return Response(body, status, headers=error.headers, media_type="application/json")

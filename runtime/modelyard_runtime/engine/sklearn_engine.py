@@ -1,0 +1,122 @@
+"""scikit-learn estimators, from joblib or pickle files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import joblib
+import numpy as np
+
+from modelyard_runtime.engine.protocol import DTYPES, TensorSpec
+from modelyard_runtime.errors import Reason, StartupError
+from modelyard_runtime.tensors import datatype_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from modelyard_runtime.engine.protocol import Array, Arrays
+
+
+class SklearnModel:
+    """One fitted estimator behind the engine protocol.
+
+    Args:
+        estimator: Has ``predict``; ``predict_proba`` becomes a second output.
+        features: Columns that it was fitted on; None when it does not say.
+
+    Raises:
+        StartupError: ``WarmupFailed``, when it predicts neither from numbers nor from strings.
+    """
+
+    format = "Sklearn"
+    platform = "sklearn"
+    device = "cpu"
+
+    def __init__(self, estimator: Any, features: int | None) -> None:
+        self._estimator = estimator
+        self._probabilities = hasattr(estimator, "predict_proba")
+        self.batched = True
+        self.max_rows: int | None = None
+        datatype, answer = self._try_out(features or 1)
+        names = ("predict", "predict_proba")
+        self.inputs = (
+            TensorSpec("input", datatype, (-1, features or -1), casts=datatype == "FP64"),
+        )
+        self.outputs = tuple(
+            TensorSpec(name, datatype_of(array), (-1, *array.shape[1:]))
+            for name, array in zip(names, answer, strict=False)
+        )
+
+    def predict(self, inputs: Arrays) -> Arrays:
+        """Predict for a table.
+
+        Args:
+            inputs: One array ``(rows, features)``, float64 or strings.
+
+        Returns:
+            ``predict`` of shape ``(rows,)`` or ``(rows, targets)``, and where the estimator knows
+            probabilities ``predict_proba`` of shape ``(rows, classes)``.
+        """
+        table = inputs[0]
+        labels = np.asarray(self._estimator.predict(table))
+        if not self._probabilities:
+            return (labels,)
+        return labels, np.asarray(self._estimator.predict_proba(table))
+
+    def _try_out(self, features: int) -> tuple[str, Arrays]:
+        """Find out whether it takes numbers or strings: an estimator does not declare that."""
+        tables: dict[str, Array] = {
+            "FP64": np.zeros((2, features), dtype=DTYPES["FP64"]),
+            "BYTES": np.full((2, features), "a", dtype=DTYPES["BYTES"]),
+        }
+        problems: list[str] = []
+        for datatype, table in tables.items():
+            try:
+                if self._probabilities and isinstance(self._estimator.predict_proba(table), list):
+                    self._probabilities = False  # one table per target; the protocol has no such
+                return datatype, self.predict((table,))
+            except Exception as error:  # noqa: BLE001 - any estimator, any error: reported below
+                problems.append(f"{datatype}: {type(error).__name__}: {str(error)[:200]}")
+        raise StartupError(
+            Reason.WARMUP_FAILED,
+            "the estimator predicts neither from numbers nor from strings: " + "; ".join(problems),
+            hint="Fit it on a plain array of numbers or of strings, without column names.",
+        )
+
+
+def load_sklearn(path: Path, device: str) -> SklearnModel:
+    """Load a joblib or pickle file. This runs code from the file.
+
+    Args:
+        path: The file.
+        device: ``CUDA`` is refused.
+
+    Returns:
+        The model.
+
+    Raises:
+        StartupError: ``DeviceUnavailable``, ``InvalidArtifact`` or ``WarmupFailed``.
+    """
+    if device == "CUDA":
+        raise StartupError(
+            Reason.DEVICE_UNAVAILABLE,
+            "CUDA is asked for and scikit-learn runs on the CPU only",
+            hint="Use device: Auto or CPU.",
+        )
+    try:
+        estimator = joblib.load(path)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise StartupError(
+            Reason.INVALID_ARTIFACT,
+            f"{path.name}: joblib refuses it: {type(error).__name__}: {str(error)[:300]}",
+            hint="Save the fitted estimator with joblib.dump and the same scikit-learn version.",
+        ) from error
+    if not hasattr(estimator, "predict"):
+        raise StartupError(
+            Reason.INVALID_ARTIFACT,
+            f"{path.name} holds a {type(estimator).__name__}, which cannot predict",
+            hint="Save a fitted estimator or pipeline.",
+        )
+    return SklearnModel(estimator, getattr(estimator, "n_features_in_", None))

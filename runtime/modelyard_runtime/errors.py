@@ -1,0 +1,157 @@
+"""Every error of the runtime, as one tree.
+
+::
+
+    ModelyardRuntimeError
+    ├── RequestError             answered to one caller; ``code`` is the word in the answer
+    │   ├── MalformedRequestError    malformed           not JSON, or not an inference request
+    │   ├── InvalidInputError        invalid_input       a tensor that the model does not take
+    │   ├── NotFoundError            model_not_found     no such model, version or path
+    │   ├── TooLargeError            too_large           body over the limit
+    │   ├── UnsupportedMediaError    unsupported_media   an encoding or extension that is not spoken
+    │   ├── NotReadyError            not_ready           loading, warming or failed
+    │   ├── OverloadedError          overloaded          the queue is full; says when to come back
+    │   ├── DeadlineExceededError    timeout             the deadline passed, queued or running
+    │   ├── InferenceError           model_error         the model raised
+    │   └── NonFiniteOutputError     non_finite          the model answered NaN or infinity
+    └── StartupError             ends the process; ``reason`` is a word of the contract
+
+None of them knows HTTP: ``api/problems.py`` maps them to status codes.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, ClassVar
+
+
+class ModelyardRuntimeError(Exception):
+    """Root of all that the runtime raises on purpose."""
+
+
+class RequestError(ModelyardRuntimeError):
+    """One request cannot be answered; others are not concerned."""
+
+    code: ClassVar[str]
+
+
+class MalformedRequestError(RequestError):
+    """The body is not JSON, or not shaped like an inference request."""
+
+    code = "malformed"
+
+
+class InvalidInputError(RequestError):
+    """A tensor is missing, unknown, given twice, or not what the model takes."""
+
+    code = "invalid_input"
+
+
+class NotFoundError(RequestError):
+    """There is no such model, version or path."""
+
+    code = "model_not_found"
+
+
+class TooLargeError(RequestError):
+    """The body is larger than the limit."""
+
+    code = "too_large"
+
+
+class UnsupportedMediaError(RequestError):
+    """The body uses a content encoding or protocol extension that is not spoken here."""
+
+    code = "unsupported_media"
+
+
+class NotReadyError(RequestError):
+    """The model is loading, warming or has failed."""
+
+    code = "not_ready"
+
+
+class OverloadedError(RequestError):
+    """No more work is admitted.
+
+    Args:
+        message: What is full.
+        retry_after_s: Seconds until the queue is expected to have drained.
+    """
+
+    code = "overloaded"
+
+    def __init__(self, message: str, *, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class DeadlineExceededError(RequestError):
+    """The deadline passed, in the queue or while the model ran."""
+
+    code = "timeout"
+
+
+class InferenceError(RequestError):
+    """The model raised; the cause is logged and never answered."""
+
+    code = "model_error"
+
+
+class NonFiniteOutputError(RequestError):
+    """The model answered NaN or infinity, which JSON cannot say."""
+
+    code = "non_finite"
+
+
+class Reason(StrEnum):
+    """Why a container ended, in the words of ``docs/reference/runtime-contract.md``."""
+
+    UNSUPPORTED_URI_SCHEME = "UnsupportedURIScheme"
+    ARTIFACT_NOT_FOUND = "ArtifactNotFound"
+    ACCESS_DENIED = "AccessDenied"
+    DIGEST_MISMATCH = "DigestMismatch"
+    SOURCE_UNREACHABLE = "SourceUnreachable"
+    INSUFFICIENT_STORAGE = "InsufficientStorage"
+    UNKNOWN_FORMAT = "UnknownFormat"
+    FORMAT_UNAVAILABLE = "FormatUnavailable"
+    INVALID_ARTIFACT = "InvalidArtifact"
+    PICKLE_NOT_ALLOWED = "PickleNotAllowed"
+    DEVICE_UNAVAILABLE = "DeviceUnavailable"
+    OUT_OF_MEMORY = "OutOfMemory"
+    WARMUP_FAILED = "WarmupFailed"
+    STARTUP_TIMEOUT = "StartupTimeout"
+    INVALID_SETTINGS = "InvalidSettings"
+
+
+class StartupError(ModelyardRuntimeError):
+    """The container cannot do its work and ends.
+
+    Args:
+        reason: The word that the operator shows.
+        message: What happened, naming the file, setting or address.
+        hint: What a person can do about it.
+        retryable: Whether the same container may succeed later.
+    """
+
+    def __init__(
+        self, reason: Reason, message: str, *, hint: str = "", retryable: bool = False
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.hint = hint
+        self.retryable = retryable
+
+    def as_document(self) -> dict[str, Any]:
+        """Return the termination message of the contract.
+
+        Returns:
+            ``reason``, ``message``, ``hint`` and ``retryable``.
+        """
+        return {
+            "reason": str(self.reason),
+            "message": self.message,
+            "hint": self.hint,
+            "retryable": self.retryable,
+        }

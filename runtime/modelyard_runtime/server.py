@@ -1,0 +1,188 @@
+"""The process: listen, load, serve, drain, exit with the right code."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+import uvicorn
+import uvloop
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from modelyard_runtime.api.problems import problem_body
+from modelyard_runtime.app import create_app
+from modelyard_runtime.errors import StartupError
+from modelyard_runtime.service import Service
+from modelyard_runtime.status_server import StatusServer
+from modelyard_runtime.termination import write_termination_message
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from modelyard_runtime.settings import RuntimeSettings
+
+_log = structlog.stdlib.get_logger(__name__)
+
+_MAX_GRACE_S: Final = 10.0
+_GRACE_SHARE: Final = 1 / 3
+_KEEP_ALIVE_S: Final = 620
+"""Longer than proxies keep idle connections, so that it is never us who hangs up on a request."""
+
+
+def drain_grace_s(drain_timeout_s: float) -> float:
+    """Choose how long to go on accepting after SIGTERM.
+
+    A pod that is being deleted leaves the EndpointSlices at once, but proxies and kube-proxy learn
+    of it seconds later; whoever still comes in between must be answered.
+
+    Args:
+        drain_timeout_s: Grace and finish together, in seconds.
+
+    Returns:
+        10 s, or a third of a short timeout.
+    """
+    return min(_MAX_GRACE_S, drain_timeout_s * _GRACE_SHARE)
+
+
+class _Protocol(HttpToolsProtocol):
+    """uvicorn's protocol, except that even a request it cannot parse gets the common error."""
+
+    def send_400_response(self, msg: str) -> None:
+        body = problem_body(msg, "malformed", "unparsed")
+        self.transport.write(
+            b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\n"
+            b"content-length: %d\r\nconnection: close\r\n\r\n%b" % (len(body), body)
+        )
+        self.transport.close()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server without its signal handlers: a first SIGTERM only starts the drain."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class Process:
+    """One run of the runtime.
+
+    Args:
+        settings: The environment.
+    """
+
+    def __init__(self, settings: RuntimeSettings) -> None:
+        self._settings = settings
+        self._service = Service(settings)
+        self._stop = asyncio.Event()
+        self._at_once = False
+        grace_s = drain_grace_s(settings.drain_timeout_s)
+        self._grace_s = grace_s
+        self._server = _Server(
+            uvicorn.Config(
+                create_app(self._service),
+                host=settings.http_host,
+                port=settings.http_port,
+                http=_Protocol,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                timeout_keep_alive=_KEEP_ALIVE_S,
+                timeout_graceful_shutdown=math.ceil(settings.drain_timeout_s - grace_s),
+            )
+        )
+
+    async def run(self) -> int:
+        """Serve until a signal or a failure ends it.
+
+        Returns:
+            The exit code: 0 after a drain, 1 after a failed start.
+        """
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._on_signal, True)
+        loop.add_signal_handler(signal.SIGINT, self._on_signal, False)
+        status = StatusServer(
+            self._settings.metrics_port,
+            self._service.status,
+            self._service.metrics.registry,
+            host=self._settings.http_host,
+        )
+        serving = loop.create_task(self._server.serve())
+        watching = loop.create_task(self._service.directives.watch())
+        starting = loop.create_task(self._service.start())
+        try:
+            stopped = loop.create_task(self._stop.wait())
+            await asyncio.wait({starting, stopped, serving}, return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                starting.result()
+                await asyncio.wait({stopped, serving}, return_when=asyncio.FIRST_COMPLETED)
+            await self._drain(serving)
+        finally:
+            for task in (starting, watching, stopped):
+                task.cancel()
+            self._service.close()
+            status.close()
+        return 0
+
+    async def _drain(self, serving: asyncio.Task[None]) -> None:
+        self._service.drain()
+        if not self._at_once and not serving.done():
+            _log.info("draining, still accepting", grace_seconds=self._grace_s)
+            await asyncio.wait({serving}, timeout=self._grace_s)
+        self._server.should_exit = True
+        await serving
+        _log.info("drained")
+
+    def _on_signal(self, graceful: bool) -> None:  # noqa: FBT001 - called by the loop
+        if self._stop.is_set():
+            _log.warning("second signal, leaving at once")
+            self._server.force_exit = True
+            self._server.should_exit = True
+            os._exit(0 if graceful else 130)
+        # Ctrl-C comes from a person at a terminal: no endpoint has to propagate.
+        self._at_once = not graceful
+        self._stop.set()
+
+
+def serve(settings: RuntimeSettings) -> int:
+    """Run the runtime until it ends.
+
+    Args:
+        settings: The environment.
+
+    Returns:
+        The exit code.
+    """
+
+    async def main() -> int:
+        process = Process(settings)
+        try:
+            return await process.run()
+        except StartupError as failure:
+            _log.error(
+                "start failed",
+                reason=str(failure.reason),
+                problem=failure.message,
+                hint=failure.hint,
+            )
+            write_termination_message(settings.termination_log, failure.as_document())
+            # A loader that hangs in native code cannot be asked to stop.
+            sys.stdout.flush()
+            os._exit(1)
+
+    return _run(main())
+
+
+def _run(main: Any) -> int:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        result: int = runner.run(main)
+        return result

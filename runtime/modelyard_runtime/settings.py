@@ -1,0 +1,118 @@
+"""All that the two programs read from their environment, typed and in units."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from modelyard_runtime.errors import Reason, StartupError
+
+ModelFormat = Literal["Auto", "TorchExport", "TorchScript", "ONNX", "Sklearn"]
+Device = Literal["Auto", "CPU", "CUDA"]
+
+MODEL_NAME_PATTERN: Final = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?$"
+"""A served name is a folder and a URL segment, so it holds neither slashes nor dots alone."""
+
+ModelName = Annotated[str, Field(pattern=MODEL_NAME_PATTERN)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class _Shared(BaseSettings):
+    """What both programs read."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="MODELYARD_", frozen=True, extra="ignore", protected_namespaces=()
+    )
+
+    model_name: ModelName
+    """The served name."""
+    model_repository: Path = Path("/models")
+    """The folder that holds ``<name>/<version>/``."""
+    model_version: str = "1"
+    """Version label in headers, metrics and status."""
+    revision: str = ""
+    """Revision, in headers, metrics and status."""
+    metrics_port: Port = 8082
+    """Port of ``/metrics`` and ``/status``; 0 takes a free one."""
+    termination_log: Path = Path("/dev/termination-log")
+    """Where the last word goes; nothing is written when neither it nor its folder exists."""
+
+
+class RuntimeSettings(_Shared):
+    """The environment of ``modelyard-runtime serve``.
+
+    References:
+        ``docs/reference/runtime-contract.md``, "Environment of runtime".
+    """
+
+    model_path: Path | None = None
+    """One file or folder to serve instead of the repository; what ``serve PATH`` sets."""
+    model_format: ModelFormat = "Auto"
+    allow_pickle: bool = False
+    """Whether formats that run code while loading may load."""
+    device: Device = "Auto"
+    max_batch_size: PositiveInt = 32
+    """Rows in one batch."""
+    max_delay_ms: Annotated[float, Field(ge=0, le=60_000)] = 0.0
+    """Longest wait for a batch to fill, in milliseconds; 0 is work-conserving."""
+    max_queue_size: PositiveInt = 512
+    """Requests that may wait."""
+    max_in_flight: PositiveInt = 256
+    """Requests that may be inside the process."""
+    threads: PositiveInt | None = None
+    """Compute threads; None takes them from the cgroup's quota."""
+    request_timeout_s: PositiveFloat = 30.0
+    """Deadline of one request, in seconds."""
+    startup_timeout_s: PositiveFloat = 1800.0
+    """Longest time for loading and warming, in seconds."""
+    drain_timeout_s: Annotated[float, Field(ge=0)] = 45.0
+    """Grace and finish after SIGTERM, together, in seconds."""
+    control: Literal["none"] = "none"
+    """``none``: models cannot be loaded or unloaded through the API."""
+    directives_file: Path | None = None
+    """The hot-reloaded directives; None keeps the built-in defaults."""
+    http_host: str = "0.0.0.0"  # noqa: S104 - a pod is reached from outside itself
+    http_port: Port = 8080
+
+
+class FetchSettings(_Shared):
+    """The environment of ``python -m modelyard_runtime.fetch``.
+
+    References:
+        ``docs/reference/runtime-contract.md``, "Environment of model-fetch".
+    """
+
+    model_uri: str
+    """``s3://bucket/prefix``, ``http(s)://…`` or ``pvc://claim/path``."""
+    model_digest: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")] | None = None
+    endpoint_url: Annotated[str, Field(pattern=r"^https?://")] | None = None
+    """S3 endpoint, for stores other than AWS."""
+    include_patterns: tuple[str, ...] = ()
+    """Globs on the path below the prefix; empty takes every file."""
+    ca_bundle: Path | None = None
+    """PEM file of the authorities to trust instead of the built-in ones."""
+    claim_path: Path = Path("/mnt/claim")
+    """Where the claim of a ``pvc://`` URI is mounted."""
+
+
+def settings_failure(error: ValidationError) -> StartupError:
+    """Say which settings are wrong, and never what a secret holds.
+
+    Args:
+        error: What pydantic found.
+
+    Returns:
+        ``InvalidSettings``, naming each variable.
+    """
+    problems = "; ".join(
+        f"MODELYARD_{'.'.join(str(part) for part in e['loc']).upper()}: {e['msg']}"
+        for e in error.errors()
+    )
+    return StartupError(
+        Reason.INVALID_SETTINGS,
+        f"invalid settings: {problems}",
+        hint="See docs/reference/runtime-contract.md for every variable.",
+    )
