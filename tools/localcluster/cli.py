@@ -90,10 +90,14 @@ def up(
 
 
 @app.command()
-def down(context: typer.Context) -> None:
+def down(
+    context: typer.Context,
+    *,
+    purge: Annotated[bool, typer.Option("--purge", help="Also remove the loaded images.")] = False,
+) -> None:
     """Stop and remove the cluster; built programs and images stay in the cache."""
     cluster: Provider = context.obj
-    cluster.down()
+    cluster.down(purge=purge)
 
 
 @app.command()

@@ -46,8 +46,9 @@ class ExistingProvider:
         values["kubelet_tls"] = "--kubelet-insecure-tls"
         addons.install(self.kubectl, wanted, values, self._report)
 
-    def down(self) -> None:
+    def down(self, *, purge: bool) -> None:
         """Refuse: the cluster was here before."""
+        del purge
         raise LocalClusterError("this cluster was not made by this tool, and is not removed by it")
 
     def status(self) -> Status:

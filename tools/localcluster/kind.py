@@ -69,8 +69,9 @@ class KindProvider:
         }
         addons.install(self.kubectl, wanted, values, self._report)
 
-    def down(self) -> None:
-        """Delete the cluster and its kubeconfig."""
+    def down(self, *, purge: bool) -> None:
+        """Delete the cluster and its kubeconfig; its images are always gone with it."""
+        del purge
         run(["kind", "delete", "cluster", *self._named()])
         shutil.rmtree(self.paths.root, ignore_errors=True)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
 import json
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from http import HTTPStatus
+from http.client import HTTPException
 from typing import TYPE_CHECKING, Any, Final
 
 from localcluster import (
@@ -24,6 +27,7 @@ from localcluster import (
     wheels,
 )
 from localcluster.buildah import Buildah
+from localcluster.components import get_status
 from localcluster.containerd import Containerd
 from localcluster.errors import LocalClusterError
 from localcluster.processes import run, wait_until
@@ -43,6 +47,11 @@ if TYPE_CHECKING:
 GPUS: Final = 2
 GPU_RESOURCE: Final = "nvidia.com/gpu"
 NODE_TIMEOUT_S: Final = 60.0
+LONG_AGO: Final = dt.datetime.min.replace(tzinfo=dt.UTC)
+ADDON_PAGES: Final = {
+    "traefik": f"http://{addons.TRAEFIK_ADDRESS}:8080/ping",
+    "s3": f"http://{addons.S3_ADDRESS}:9000/healthz",
+}
 KUBELET_TLS: Final = (
     "--kubelet-certificate-authority=/var/run/secrets/kubernetes.io/serviceaccount/ca.crt"
 )
@@ -88,7 +97,9 @@ class LocalProvider:
             with self._report.step("node"):
                 self._start_node(kubernetes, built["containerd"].result(), pause)
             self._load_addon_images(wanted, built)
-            addons.install(self.kubectl, wanted, self._addon_values(), self._report)
+            addons.install(
+                self.kubectl, wanted, self._addon_values(), self._report, self._addon_answers
+            )
             if "dns" in wanted:
                 # After its role exists: refused once, it would wait long before it asks again.
                 self._ensure_all([components.dns(self.paths, built["coredns"].result())])
@@ -139,19 +150,24 @@ class LocalProvider:
         pause.result()
         if versions.PAUSE_IMAGE not in self._containerd.images():
             self._load_built(versions.PAUSE_IMAGE, versions.PAUSE)
-        self._ensure_all(rest)
-        if not wait_until(self._is_node_ready, NODE_TIMEOUT_S, 0.3):
+        began = dt.datetime.now(dt.UTC)
+        restarted = self._ensure_all(rest)
+        # What a kubelet wrote before it died says nothing, and a new one may reset the GPUs.
+        since = began if "kubelet" in restarted else LONG_AGO
+        if not wait_until(lambda: self._is_node_ready(since), NODE_TIMEOUT_S, 0.3):
             raise LocalClusterError(
                 f"the node was not ready after {NODE_TIMEOUT_S:.0f} s; see {self.paths.logs}/kubelet.log"
             )
 
-    def _ensure_all(self, wanted: Sequence[Component], path: str = "") -> None:
+    def _ensure_all(self, wanted: Sequence[Component], path: str = "") -> list[str]:
+        """Start what does not run, wait until it is ready, and return the names of the started."""
         started = [item for item in wanted if self._supervisor.ensure(item, path=path)]
         # The API server may be unready because etcd was: it is asked even when it kept running.
         for component in started or wanted[:1]:
             self._supervisor.wait_ready(component)
+        return [component.name for component in started]
 
-    def _is_node_ready(self) -> bool:
+    def _is_node_ready(self, since: dt.datetime) -> bool:
         """Return whether the node is ready and has its simulated GPUs; gives it what is missing."""
         node: dict[str, Any] = json.loads(self.kubectl("get", "nodes", "-o=json"))
         for item in node["items"]:
@@ -159,8 +175,9 @@ class LocalProvider:
                 item["status"].get(k, {}).get(GPU_RESOURCE) for k in ("capacity", "allocatable")
             ]
             if gpus == [str(GPUS)] * 2:
-                return _is_ready(item)
-            self._patch_gpus()
+                return _is_ready(item, since)
+            if _is_ready(item, since):
+                self._patch_gpus()
         return False
 
     def _patch_gpus(self) -> None:
@@ -174,8 +191,12 @@ class LocalProvider:
 
     # --- down -----------------------------------------------------------------------------
 
-    def down(self) -> None:
-        """Stop every process by its identity and remove all but built programs and images."""
+    def down(self, *, purge: bool) -> None:
+        """Stop every process by its identity and remove all but built programs.
+
+        Args:
+            purge: Also remove the images that were loaded; else the next cluster has them.
+        """
         self._require_root()
         name = self.paths.machine_name
         with self._cache.lock(f"cluster-{self.paths.name}"), self._report.step("stop the cluster"):
@@ -203,6 +224,8 @@ class LocalProvider:
                 raise LocalClusterError(f"the cgroup {name} could not be removed")
             if self.paths.root.exists():
                 shutil.rmtree(self.paths.root)
+            if purge and self.paths.containerd_root.exists():
+                shutil.rmtree(self.paths.containerd_root)
             kernel.restore(self._cache)
 
     # --- the rest -------------------------------------------------------------------------
@@ -269,6 +292,14 @@ class LocalProvider:
             with self._report.step("load the Python base image"):
                 self._load_built(versions.PYTHON_IMAGE, base_images.PYTHON_REVISION)
 
+    def _addon_answers(self, name: str) -> bool:
+        """Ask an add-on's Service, where it has a page that tells."""
+        page = ADDON_PAGES.get(name)
+        try:
+            return page is None or get_status(self.paths.network_namespace, page) == HTTPStatus.OK
+        except (OSError, HTTPException):
+            return False
+
     @staticmethod
     def _addon_values() -> dict[str, str]:
         return {
@@ -326,6 +357,11 @@ class LocalProvider:
             )
 
 
-def _is_ready(node: Mapping[str, Any]) -> bool:
-    conditions = {c["type"]: c["status"] for c in node["status"].get("conditions", [])}
-    return conditions.get("Ready") == "True"
+def _is_ready(node: Mapping[str, Any], since: dt.datetime = LONG_AGO) -> bool:
+    """Return whether a node is ready, told by its kubelet after a given time."""
+    return any(
+        condition["type"] == "Ready"
+        and condition["status"] == "True"
+        and dt.datetime.fromisoformat(condition["lastHeartbeatTime"]) >= since
+        for condition in node["status"].get("conditions", [])
+    )

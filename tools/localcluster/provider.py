@@ -81,8 +81,8 @@ class Provider(Protocol):
     def up(self, addons: Sequence[str]) -> None:
         """Create the cluster or repair it, and install add-ons."""
 
-    def down(self) -> None:
-        """Remove the cluster."""
+    def down(self, *, purge: bool) -> None:
+        """Remove the cluster, and with ``purge`` the images that it holds."""
 
     def status(self) -> Status:
         """Return what runs."""

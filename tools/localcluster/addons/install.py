@@ -15,7 +15,7 @@ from localcluster.errors import LocalClusterError
 from localcluster.processes import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from localcluster.golang import Artifact
     from localcluster.report import Report
@@ -85,7 +85,11 @@ def render(name: str, values: Mapping[str, str]) -> list[dict[str, Any]]:
 
 
 def install(
-    kubectl: Kubectl, wanted: Sequence[str], values: Mapping[str, str], report: Report
+    kubectl: Kubectl,
+    wanted: Sequence[str],
+    values: Mapping[str, str],
+    report: Report,
+    answers: Callable[[str], bool] = lambda _: True,
 ) -> None:
     """Apply what is missing or has changed, and wait until every add-on works.
 
@@ -94,12 +98,21 @@ def install(
         wanted: Names of add-ons.
         values: Addresses and images of this cluster.
         report: Where progress goes.
+        answers: Asks an add-on itself, by name: what the cluster tells of it may be old.
 
     Raises:
         LocalClusterError: An add-on does not become ready.
     """
     manifests = {name: render(name, values) for name in wanted}
-    pending = unready(manifests, observe(kubectl)) if manifests else {}
+    if not manifests:
+        return
+
+    def problems() -> dict[str, str]:
+        found = unready(manifests, observe(kubectl))
+        silent = {name: "no answer" for name in wanted if name not in found and not answers(name)}
+        return {**found, **silent}
+
+    pending = problems()
     if not pending:
         return
     with report.step(f"add-ons {', '.join(pending)}"):
@@ -114,7 +127,7 @@ def install(
 
         def works() -> bool:
             missing.clear()
-            missing.update(unready(manifests, observe(kubectl)))
+            missing.update(problems())
             return not missing
 
         if not wait_until(works, READY_TIMEOUT_S, 0.5):
