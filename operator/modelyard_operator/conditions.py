@@ -107,7 +107,14 @@ def _nothing_ready(seen: Pass) -> tuple[str, str] | None:
         return None
     if seen.observed.model_deployment.spec.replicas == 0:
         return "ScaledToZero", "spec.replicas is 0"
-    return "NoReadyReplicas", f"no pod of {seen.plan.rollout.stable} is ready"
+    serving = seen.plan.rollout.stable or "the first revision"
+    return "NoReadyReplicas", f"no pod of {serving} is ready"
+
+
+def _not_routed(seen: Pass) -> tuple[str, str] | None:
+    if seen.plan.rollout.stable is None:
+        return "NothingToRoute", "the routes follow when the first revision is ready"
+    return None
 
 
 def _routes_pending(seen: Pass) -> tuple[str, str] | None:
@@ -132,7 +139,7 @@ READY_CHECKS: Final[tuple[Check, ...]] = (
     _routes_settling,
 )
 AVAILABLE_CHECKS: Final[tuple[Check, ...]] = (_suspended, _nothing_ready)
-ROUTES_CHECKS: Final[tuple[Check, ...]] = (_suspended, _routes_pending)
+ROUTES_CHECKS: Final[tuple[Check, ...]] = (_suspended, _not_routed, _routes_pending)
 
 
 def build_conditions(seen: Pass) -> list[Condition]:

@@ -115,13 +115,11 @@ class Rollout(StatusPart):
         rollout = status.get("rollout")
         if not rollout:
             return None
-        candidate = status.get("candidate") or {}
         return cls.model_validate(
             {
                 **rollout,
                 "stable": (status.get("stable") or {}).get("revision"),
-                "candidate": candidate.get("revision"),
-                "weight": candidate.get("weight", 0),
+                "candidate": (status.get("candidate") or {}).get("revision"),
             }
         )
 

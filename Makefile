@@ -1,0 +1,66 @@
+# `make help` lists every target. CI calls the same ones.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# Everything that is built or downloaded lies in one folder, so that nothing is left elsewhere.
+export XDG_CACHE_HOME ?= $(HOME)/.cache
+CACHE := $(XDG_CACHE_HOME)/modelyard
+CHECKOUT := $(shell pwd | sha1sum | cut -c1-8)
+export UV_CACHE_DIR ?= $(CACHE)/uv
+export UV_PROJECT_ENVIRONMENT ?= $(CACHE)/venv/$(CHECKOUT)
+export PYTHONPYCACHEPREFIX ?= $(CACHE)/pycache
+export RUFF_CACHE_DIR ?= $(CACHE)/ruff
+export MYPY_CACHE_DIR ?= $(CACHE)/mypy/$(CHECKOUT)
+export HYPOTHESIS_STORAGE_DIRECTORY ?= $(CACHE)/hypothesis
+PYTHON := $(UV_PROJECT_ENVIRONMENT)/bin/python
+UV := $(CACHE)/tools/uv-0.13/bin/uv
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  \033[36m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(UV):
+	@echo "· uv (first time only)"
+	@python3 -m venv $(CACHE)/tools/uv-0.13
+	@$(CACHE)/tools/uv-0.13/bin/python -m pip install --quiet "uv>=0.13,<0.14"
+
+.PHONY: setup
+setup: $(UV) ## Install the locked Python environment into the cache
+	@$(UV) sync --quiet --frozen --all-extras
+
+.PHONY: check
+check: setup ## Format, lint, types, import contracts, unit tests (under 90 s)
+	@$(PYTHON) tools/testrun.py check
+
+.PHONY: test
+test: setup ## All tests, from nothing: check, then a real cluster
+	@$(PYTHON) tools/testrun.py check cluster
+
+.PHONY: demo
+demo: setup ## The main job from nothing, live: cluster, operator, model, canary, promotion
+	@$(PYTHON) -m demo
+
+.PHONY: up
+up: setup ## Start the local cluster with its add-ons, or repair it
+	@$(PYTHON) -m localcluster up --addons dns,traefik,s3,metrics-server
+
+.PHONY: down
+down: setup ## Remove the local cluster; the cache stays
+	@$(PYTHON) -m localcluster down
+
+.PHONY: bench
+bench: setup ## Measure the runtime beside a naive server; writes benchmarks/results
+	@$(PYTHON) benchmarks/runtime/bench.py
+
+.PHONY: chaos
+chaos: setup ## Long property runs and the full crash matrix
+	@$(PYTHON) tools/testrun.py chaos
+
+.PHONY: format
+format: setup ## Format the code and fix what the linter can fix
+	@$(UV_PROJECT_ENVIRONMENT)/bin/ruff check --fix --quiet .
+	@$(UV_PROJECT_ENVIRONMENT)/bin/ruff format --quiet .
+
+.PHONY: lock
+lock: $(UV) ## Update uv.lock
+	@$(UV) lock --upgrade
