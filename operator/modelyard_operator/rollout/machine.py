@@ -213,6 +213,9 @@ def _warming(ask: Ask, rollout: Rollout, world: World, now: datetime) -> Rollout
 def _shifting(ask: Ask, rollout: Rollout, world: World, now: datetime) -> Rollout:
     if rollout.candidate != ask.target:
         return _abandon(rollout, world, now)
+    if not world.splits and rollout.weight < FULL:
+        # The proxy could divide traffic when the rollout was planned, and cannot any more.
+        return _moved(rollout, RolloutState.WARMING, now, step=len(rollout.plan))
     if not _confirmed(rollout, world):
         return rollout
     bake = max(SETTLE, timedelta(seconds=rollout.current.bake_seconds))
