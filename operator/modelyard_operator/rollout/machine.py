@@ -77,12 +77,12 @@ def recover(ask: Ask, world: World, now: datetime) -> Rollout:
     step = reached[-1] if reached else 1
     return _moved(
         idle,
-        RolloutState.SHIFTING,
+        RolloutState.SHIFTING if reached else RolloutState.WARMING,
         now,
         candidate=world.canary,
         plan=plan,
         step=step,
-        weight=plan[step - 1].weight,
+        weight=plan[step - 1].weight if reached else 0,  # never more than the route gives
         started_at=now,
         deadline_time=now + timedelta(seconds=ask.spec.progress_deadline_seconds),
         initial_replicas=max(1, world.replicas.get(stable, 1)),
@@ -151,7 +151,8 @@ def wake_time(rollout: Rollout, now: datetime) -> datetime | None:
 def overdue(rollout: Rollout, now: datetime) -> bool:
     """Tell whether a rollout under way has passed its deadline."""
     deadline = rollout.deadline_time
-    return rollout.state in ACTIVE and deadline is not None and now >= deadline
+    waits = rollout.state is RolloutState.PAUSED
+    return rollout.state in ACTIVE and not waits and deadline is not None and now >= deadline
 
 
 def advance(rollout: Rollout, now: datetime) -> Rollout:
@@ -323,7 +324,11 @@ def _full_size(ask: Ask, rollout: Rollout, world: World) -> int:
 
 def _moved(rollout: Rollout, state: RolloutState, now: datetime, **changes: object) -> Rollout:
     """Enter a state; what belongs to the state that is left is cleared unless given anew."""
+    deadline = rollout.deadline_time
+    if rollout.state is RolloutState.PAUSED and deadline and rollout.state_since:
+        deadline += now - rollout.state_since  # waiting for a person is not lack of progress
     fresh: dict[str, object] = {
+        "deadline_time": _seconds(deadline) if deadline else None,
         "state": state,
         "state_since": _seconds(now),
         "next_step_time": None,
