@@ -155,6 +155,11 @@ def ensure(cache: Cache, artifact: Artifact, report: Report) -> Path:
     return target
 
 
+def tidy(cache: Cache) -> None:
+    """Remove what only a compiler needs: gigabytes that the next version could not use."""
+    shutil.rmtree(cache.go / "build", ignore_errors=True)
+
+
 def _build(cache: Cache, artifact: Artifact, target: Path) -> None:
     env = {**environment(cache), "GOBIN": str(target)}
     go = _go(cache)

@@ -117,6 +117,7 @@ class LocalProvider:
             artifact.name: builder.submit(golang.ensure, self._cache, artifact, self._report)
             for artifact in artifacts
         }
+        builder.submit(golang.tidy, self._cache)
         builder.shutdown(wait=False)
         return built
 

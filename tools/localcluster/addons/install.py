@@ -133,7 +133,8 @@ def install(
         if not wait_until(works, READY_TIMEOUT_S, 0.5):
             raise LocalClusterError(
                 f"not ready after {READY_TIMEOUT_S:.0f} s: "
-                f"{'; '.join(f'{name} ({what})' for name, what in missing.items())}"
+                f"{'; '.join(f'{name} ({what})' for name, what in missing.items())}; "
+                "`exec -- kubectl get events -A` may tell why"
             )
 
 

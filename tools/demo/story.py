@@ -1,0 +1,282 @@
+"""The story, in the order in which it is told; every section does what it says."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from rich.live import Live
+
+from demo import checks
+from demo.client import Target
+from demo.cluster import StatusWatch
+from demo.errors import DemoError
+from demo.load import Clients
+from demo.options import (
+    ADDONS,
+    EXAMPLES,
+    HOST,
+    MODEL,
+    NAMESPACE,
+    OPERATOR_NAMESPACE,
+    RELEASE,
+    ROOT,
+    SKLEARN_HOST,
+    SKLEARN_MODEL,
+)
+from demo.rollout import Rollout
+from demo.samples import summarize
+from demo.training import HELD_OUT_FILE, read_report
+from demo.view import describe
+
+if TYPE_CHECKING:
+    from demo.checks import Check
+    from demo.cluster import Cluster
+    from demo.images import Images
+    from demo.load import Load
+    from demo.narrator import Narrator
+    from demo.options import Options
+    from demo.samples import Summary
+    from demo.training import Trained
+
+SECRET: Final = "s3"  # noqa: S105 - the Secret's name
+INGRESS_CLASS: Final = "nginx"
+PROFILE: Final = "traefik-nginx"
+PROXY: Final = ("traefik", "traefik", 80)
+ROUTE_S: Final = 30.0
+BEFORE_S: Final = 3.0
+"""Load before the edit and after the promotion."""
+ROLLOUT_S: Final = 900.0
+LOG_EVERY_S: Final = 5.0
+FRAME_S: Final = 0.4
+"""Between two looks at what clients see: summing up is not free on a small machine."""
+
+
+class Story:
+    """Everything that the demo does with a cluster.
+
+    Args:
+        cluster: Where it happens.
+        narrator: Who tells it.
+        options: What the user wants.
+        folder: A temporary folder for the models.
+    """
+
+    def __init__(
+        self, cluster: Cluster, narrator: Narrator, options: Options, folder: Path
+    ) -> None:
+        self._cluster = cluster
+        self._narrator = narrator
+        self._options = options
+        self._folder = folder
+        self._clients = Clients(cluster, folder / HELD_OUT_FILE)
+        self._checks: list[Check] = []
+        self._summaries: list[Summary] = []
+        self._trained: list[Trained] = []
+
+    def tell(self, images: Images) -> list[Check]:
+        """Do it all.
+
+        Args:
+            images: What pods run.
+
+        Returns:
+            What was promised, and whether it holds.
+        """
+        self._prepare(images)
+        if self._options.install:
+            self._install(images)
+        self._serve_sklearn(images)
+        with self._proxy() as address:
+            first = self._serve_first(images, address)
+            second = self._roll_out(address)
+        self._checks += [checks.check_better(first, second), checks.check_failures(self._summaries)]
+        self._conclude()
+        return self._checks
+
+    # --- a cluster, and models ------------------------------------------------------------
+
+    def _prepare(self, images: Images) -> None:
+        say = self._narrator
+        say.section("A cluster, and three models of handwritten digits")
+        argv = [sys.executable, "-m", "demo.training", str(self._folder)]
+        training = subprocess.Popen(argv, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+        try:
+            with say.step(f"cluster ({self._cluster.provider.name}) with {', '.join(ADDONS)}"):
+                self._cluster.provider.up(ADDONS)
+            images.start()
+            with say.step("train three models on 1,297 of the 1,797 scans", "some seconds"):
+                _, told = training.communicate()
+        finally:
+            training.kill()
+            training.wait()
+        if training.returncode != 0:
+            raise DemoError(f"training failed: {told.strip()[-1000:]}")
+        self._trained = read_report(self._folder)
+        for model in self._trained:
+            say.tell(f"{model.key:<26} {model.what:<33} {model.accuracy:.1%} of 500 held-out")
+        self._clear()
+        with say.step("upload them to s3://models"):
+            self._cluster.upload(self._folder, [model.key for model in self._trained])
+
+    def _clear(self) -> None:
+        """Remove what an earlier demo has left running, so that version 1 is the first again."""
+        if self._cluster.exists("namespace", NAMESPACE):
+            with self._narrator.step(f"remove namespace {NAMESPACE} of an earlier demo"):
+                self._cluster.kubectl("delete", "namespace", NAMESPACE, "--wait")
+
+    # --- the operator ---------------------------------------------------------------------
+
+    def _install(self, images: Images) -> None:
+        self._narrator.section("Install the operator")
+        images.wait("operator")
+        options = self._options
+        values = [
+            f"image.repository={options.operator_repository}",
+            f"image.tag={options.tag}",
+            f"runtime.image={options.torch_image}",
+            f"runtime.slimImage={options.slim_image}",
+            f"ingressClassProfiles.{INGRESS_CLASS}={PROFILE}",
+        ]
+        if images.are_built:
+            # The tag stays when the code changes; this makes the pod change with it.
+            digest = images.builds["operator"].digest()[:16]
+            values.append(f"podAnnotations.modelyard\\.dev/inputs={digest}")
+        self._narrator.command(
+            f"helm upgrade --install {RELEASE} charts/modelyard -n {OPERATOR_NAMESPACE}"
+            f" --create-namespace --set ingressClassProfiles.{INGRESS_CLASS}={PROFILE} …"
+        )
+        with self._narrator.step("chart and operator"):
+            self._cluster.run(
+                *("helm", "upgrade", "--install", RELEASE, "charts/modelyard"),
+                *(f"--namespace={OPERATOR_NAMESPACE}", "--create-namespace"),
+                *(word for value in values for word in ("--set-string", value)),
+                *("--wait", "--timeout=5m"),
+            )
+
+    # --- the first models -----------------------------------------------------------------
+
+    def _serve_sklearn(self, images: Images) -> None:
+        self._narrator.section("A scikit-learn model")
+        images.wait("slim")
+        if not images.is_ready("torch"):
+            self._narrator.tell("The image with torch is still being built; this one needs none.")
+        self._cluster.kubectl("create", "namespace", NAMESPACE)
+        self._cluster.copy_credentials(SECRET)
+        file = EXAMPLES / "sklearn.yaml"
+        manifest = (ROOT / file).read_text(encoding="utf-8")
+        trained = self._trained[2]
+        self._narrator.command(f"kubectl apply -f {file}")
+        if trained.digest in manifest:
+            self._cluster.kubectl("apply", f"--filename={file}")
+        else:
+            # Another release of scikit-learn or numpy writes other bytes.
+            self._narrator.tell(f"… with the digest of the file made here, {trained.digest}")
+            self._cluster.kubectl(
+                "apply", "--filename=-", stdin=with_digest(manifest, trained.digest)
+            )
+        self._wait_ready(SKLEARN_MODEL)
+        with self._proxy() as address:
+            target = Target(address, SKLEARN_HOST, SKLEARN_MODEL)
+            self._ask_once(target, "the scikit-learn model", 0.9)
+
+    def _serve_first(self, images: Images, address: str) -> float:
+        say = self._narrator
+        say.section("Version 1")
+        images.wait("torch")
+        file = EXAMPLES / "v1.yaml"
+        say.manifest((ROOT / file).read_text(encoding="utf-8"))
+        say.command(f"kubectl apply -f {file}")
+        self._cluster.kubectl("apply", f"--filename={file}")
+        self._wait_ready(MODEL)
+        target = Target(address, HOST, MODEL)
+        return self._ask_once(target, "version 1", checks.FIRST_ACCURACY)
+
+    def _wait_ready(self, name: str) -> None:
+        self._narrator.command(f"kubectl wait --for=condition=Ready mdep/{name} -n {NAMESPACE}")
+        with self._narrator.step(f"{name} is Ready"):
+            self._cluster.wait_ready(name)
+
+    def _ask_once(self, target: Target, name: str, at_least: float) -> float:
+        """Ask for every held-out digit through the proxy, and tell how it went."""
+        summary = summarize(self._clients.ask_once(target))
+        self._summaries.append(summary)
+        check = checks.check_accuracy(name, summary, "1", at_least=at_least)
+        self._checks.append(check)
+        self._narrator.tell(
+            f"{summary.requests} held-out digits through Traefik: {summary.accuracy('1'):.1%} right"
+            f" · p50 {summary.p50_ms:.1f} ms · p99 {summary.p99_ms:.1f} ms"
+            f" · {summary.failed} failed"
+        )
+        return summary.accuracy("1")
+
+    # --- the new version ------------------------------------------------------------------
+
+    def _roll_out(self, address: str) -> float:
+        say = self._narrator
+        say.section("Version 2, under load")
+        file = EXAMPLES / "v2.yaml"
+        say.tell(f"{self._options.rate:.0f} requests a second, from before the edit to the end.")
+        rollout = Rollout("2")
+        watch = StatusWatch(self._cluster)
+        load = self._clients.load(Target(address, HOST, MODEL), self._options.rate)
+        try:
+            time.sleep(BEFORE_S)
+            load.check()
+            say.command(f"kubectl apply -f {file}")
+            self._cluster.kubectl("apply", f"--filename={file}")
+            self._follow(rollout, watch, load)
+            say.tell("Version 2 has taken over.")
+        finally:
+            watch.stop()
+            load.stop()
+        total = summarize(load.samples)
+        self._summaries.append(total)
+        self._checks += checks.check_steps(rollout.summaries(load.samples), rollout.version)
+        return total.accuracy("2")
+
+    def _follow(self, rollout: Rollout, watch: StatusWatch, load: Load) -> None:
+        """Show the rollout until it is done, and a little longer."""
+        started = time.monotonic()
+        fed, finished, logged = 0, 0.0, started
+        with Live(console=self._narrator.console, auto_refresh=False) as live:
+            while not finished or time.monotonic() - finished < BEFORE_S:
+                time.sleep(FRAME_S)
+                now = time.monotonic()
+                load.check()
+                news = watch.seen[fed:]
+                fed += len(news)
+                before = rollout.state
+                for seen_s, status in news:
+                    rollout.feed(seen_s, status)
+                if rollout.done and rollout.steps and not finished:
+                    finished = now
+                if now - started > ROLLOUT_S or watch.ended:
+                    raise DemoError(f"the rollout stands in state {rollout.state}; it did not end")
+                samples = list(load.samples)
+                if self._narrator.is_live:
+                    live.update(_frame(rollout, samples, now - started), refresh=True)
+                elif now - logged > LOG_EVERY_S or before != rollout.state:
+                    steps, total = rollout.summaries(samples), summarize(samples)
+                    self._narrator.tell(describe(rollout, steps, total))
+                    logged = now
+        if not self._narrator.is_live:
+            self._narrator.show(_frame(rollout, load.samples, time.monotonic() - started))
+
+    # --- the end --------------------------------------------------------------------------
+
+    def _conclude(self) -> None:
+        say = self._narrator
+        say.section("What has happened")
+        say.command(f"kubectl get mdep -n {NAMESPACE}")
+        say.output(self._cluster.kubectl("get", "mdep", f"--namespace={NAMESPACE}"))
+        say.console.print()
+        say.checks(self._checks)
+
+    def _proxy(self) -> AddressContext:
+        if self._options.proxy_address:
+            return nullcontext(self._options.proxy_address)
+        return self._cluster.address(*PROXY)

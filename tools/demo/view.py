@@ -1,0 +1,110 @@
+"""The live table of a rollout: the plan on the left, what clients see on the right; pure."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import RenderableType
+
+    from demo.rollout import Rollout, Step
+    from demo.samples import Summary
+
+BAR_CELLS: Final = 20
+WORDS: Final = {
+    "Idle": "nothing is rolled out",
+    "Warming": "pods of version {version} get ready",
+    "Shifting": "the route moves",
+    "Baking": "the weight is confirmed; clients are counted",
+    "Paused": "paused",
+    "Promoting": "version {version} is stable; the primary route moves to it",
+    "Retiring": "the canary route goes, then the old pods",
+    "Draining": "traffic returns",
+}
+"""States of the rollout, for somebody who has not read the manual."""
+
+
+def render(
+    rollout: Rollout, steps: Sequence[tuple[Step, Summary]], total: Summary, elapsed_s: float
+) -> RenderableType:
+    """Return the table and the line below it.
+
+    Args:
+        rollout: Where the rollout stands.
+        steps: Each step with the figures of its requests.
+        total: Figures of all requests since the load began.
+        elapsed_s: Time since the load began.
+    """
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("step")
+    table.add_column("weight", justify="right")
+    table.add_column("clients saw", justify="right")
+    table.add_column("")
+    for heading in ("requests", "errors", "p50", "p99", "v1 right", "v2 right"):
+        table.add_column(heading, justify="right")
+    for step, summary in steps:
+        table.add_row(*_row(step, summary, rollout.version))
+    errors = Text(f"{total.failed} failed", style="bold red" if total.failed else "green")
+    state = WORDS.get(rollout.state, "").format(version=rollout.version)
+    line = Text.assemble(
+        (f"{rollout.state}", "bold"),
+        (f" · {state} · " if state else " · "),
+        f"{total.requests:,} requests, ",
+        errors,
+        (f" · {elapsed_s:.0f} s", "dim"),
+    )
+    return Group(table, line)
+
+
+def describe(rollout: Rollout, steps: Sequence[tuple[Step, Summary]], total: Summary) -> str:
+    """Return the same in one line, for a log."""
+    running = [item for item in steps if item[0].began_s is not None and item[0].ended_s is None]
+    told = f"{rollout.state:<9}"
+    if running:
+        step, summary = running[-1]
+        told += (
+            f" step {step.number}: weight {step.weight} %, clients saw "
+            f"{_number(summary.share(rollout.version), '.1f')} % of {summary.requests:,};"
+        )
+    return f"{told} {total.requests:,} requests, {total.failed} failed"
+
+
+def bar(percent: float, mark: int) -> Text:
+    """Return a bar of what clients saw; its end is where the weight is."""
+    if math.isnan(percent):
+        return Text("·" * BAR_CELLS, style="dim")
+    filled = round(percent / 100 * BAR_CELLS)
+    wanted = round(mark / 100 * BAR_CELLS)
+    text = Text("█" * filled, style="magenta")
+    return text.append("░" * max(0, wanted - filled)).append(
+        "·" * (BAR_CELLS - max(filled, wanted))
+    )
+
+
+def _row(step: Step, summary: Summary, version: str) -> list[Text | str]:
+    mark = Text("✓", style="green") if step.ended_s else Text("●", style="yellow")
+    if step.began_s is None:
+        mark = Text("○", style="dim")
+    return [
+        Text.assemble(mark, f" {step.number}"),
+        f"{step.weight} %",
+        f"{_number(summary.share(version), '.1f')} %" if summary.answers else "–",
+        bar(summary.share(version), step.weight),
+        f"{summary.requests:,}" if step.began_s else "–",
+        Text(str(summary.failed), style="bold red" if summary.failed else ""),
+        _number(summary.p50_ms, ".1f", " ms"),
+        _number(summary.p99_ms, ".1f", " ms"),
+        _number(100 * summary.accuracy("1"), ".1f", " %"),
+        _number(100 * summary.accuracy("2"), ".1f", " %"),
+    ]
+
+
+def _number(value: float, form: str, unit: str = "") -> str:
+    return "–" if math.isnan(value) else f"{value:{form}}{unit}"
