@@ -1,5 +1,6 @@
 """Where a pod may run: selectors, tolerations and the accelerator's node affinity."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from modelyard_operator.spec import AcceleratorSpec, ModelDeploymentSpec
@@ -22,8 +23,13 @@ def product_label(resource_name: str) -> str:
     return f"{vendor}/gpu.product"
 
 
-def build_placement(spec: ModelDeploymentSpec) -> Manifest:
-    """Return the pod fields that steer the scheduler; absent ones are left out."""
+def build_placement(spec: ModelDeploymentSpec, selector: Mapping[str, str]) -> Manifest:
+    """Return the pod fields that steer the scheduler; absent ones are left out.
+
+    Args:
+        spec: The user's wishes.
+        selector: Selects the revision's pods; a spread constraint that selects none counts these.
+    """
     scheduling = spec.scheduling
     tolerations = list(scheduling.tolerations)
     affinity = dict(scheduling.affinity)
@@ -43,7 +49,10 @@ def build_placement(spec: ModelDeploymentSpec) -> Manifest:
         "nodeSelector": dict(scheduling.node_selector),
         "tolerations": tolerations,
         "affinity": affinity,
-        "topologySpreadConstraints": list(scheduling.topology_spread_constraints),
+        "topologySpreadConstraints": [
+            {"labelSelector": {"matchLabels": dict(selector)}, **constraint}
+            for constraint in scheduling.topology_spread_constraints
+        ],
         "priorityClassName": scheduling.priority_class_name,
         "runtimeClassName": scheduling.runtime_class_name,
         "schedulerName": scheduling.scheduler_name,

@@ -54,7 +54,7 @@ def build_pod_template(
             _runtime_container(spec, model_deployment.served_name, revision, version) | shared
         ],
         "volumes": _volumes(spec, revision),
-        **build_placement(spec),
+        **build_placement(spec, labels.revision_selector(model_deployment.name, revision)),
     }
     if spec.service_account_name:
         pod["serviceAccountName"] = spec.service_account_name

@@ -133,6 +133,11 @@ def backends(rollout: Rollout, world: World) -> Backends:
     if rollout.state is RolloutState.PROMOTING and world.canary is not None:
         # The canary route stays until every proxy has the primary's new backend.
         return Backends(primary=stable, canary=stable, weight=FULL)
+    if rollout.state is RolloutState.DRAINING and _only_candidate_serves(rollout, world):
+        # Traffic comes home when somebody is there; until then the routes stay as they are.
+        if world.primary == candidate:
+            return Backends(primary=candidate)
+        return Backends(primary=stable, canary=candidate, weight=world.canary_weight)
     if rollout.state not in ACTIVE or candidate is None or not rollout.weight:
         return Backends(primary=stable)
     if not world.ready.get(candidate):
@@ -303,6 +308,13 @@ def _abandon(rollout: Rollout, world: World, now: datetime) -> Rollout:
     return _after_settling(
         rollout.model_copy(update={"next_step_time": now}), RolloutState.IDLE, now
     )
+
+
+def _only_candidate_serves(rollout: Rollout, world: World) -> bool:
+    """Tell whether bringing traffic home would take it from ready pods to none."""
+    stable, candidate = rollout.stable or "", rollout.candidate or ""
+    down = world.replicas.get(stable, 0) > 0 and not world.ready.get(stable)
+    return down and bool(world.ready.get(candidate)) and candidate in world.weights
 
 
 def _confirmed(rollout: Rollout, world: World) -> bool:
