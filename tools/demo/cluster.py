@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import queue
 import re
 import subprocess
 import sys
@@ -149,14 +150,10 @@ class Cluster:
 
 
 class StatusWatch:
-    """Follows the status of the model, in a thread of its own.
-
-    Attributes:
-        seen: Each status with the time at which it came.
-    """
+    """Follows the status of the model, in a thread of its own."""
 
     def __init__(self, cluster: Cluster) -> None:
-        self.seen: list[tuple[float, dict[str, Any]]] = []
+        self._seen: queue.SimpleQueue[tuple[float, dict[str, Any]]] = queue.SimpleQueue()
         self._process = cluster.start(
             *("kubectl", "get", "mdep", MODEL, f"--namespace={NAMESPACE}", "--watch"),
             '--output=jsonpath={.status}{"\\n"}',
@@ -168,6 +165,11 @@ class StatusWatch:
         """Whether nothing more will come."""
         return self._process.poll() is not None
 
+    def take(self) -> Iterator[tuple[float, dict[str, Any]]]:
+        """Yield each status that has come since the last call, with the time at which it came."""
+        while not self._seen.empty():
+            yield self._seen.get()
+
     def stop(self) -> None:
         """Stop following."""
         stop(self._process)
@@ -175,7 +177,7 @@ class StatusWatch:
     def _read(self) -> None:
         for line in self._process.stdout or ():
             if line.startswith("{"):
-                self.seen.append((time.monotonic(), json.loads(line)))
+                self._seen.put((time.monotonic(), json.loads(line)))
 
 
 def stop(process: subprocess.Popen[str]) -> None:

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from localcluster.provider import Provider
 
 HINTS: Final = {
-    "operator": "the first time about 1 min",
-    "slim": "scikit-learn and ONNX Runtime; the first time about 1 min",
-    "torch": "large: several GB; the first time about 5 min",
+    "operator": "The operator's image is being built: about 1 min the first time.",
+    "slim": "The runtime's image without torch is being built: about 1 min the first time.",
+    "torch": "The runtime's image with torch is being built. It has several GB: about 5 min the "
+    "first time, nothing later.",
 }
 
 
@@ -75,8 +76,9 @@ class Images:
         if name not in self._futures:
             return
         try:
-            with self._narrator.step(f"image {self.builds[name].name}", HINTS[name]):
-                self._futures[name].result()
+            if not self.is_ready(name):
+                self._narrator.tell(HINTS[name])
+            self._futures[name].result()
         except LocalClusterError as error:
             raise DemoError(f"image {self.builds[name].name}: {error}") from error
 

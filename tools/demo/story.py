@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
-import time
-from pathlib import Path
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Final
 
-from rich.live import Live
-
 from demo import checks
+from demo.canary import Canary
 from demo.client import Target
-from demo.cluster import StatusWatch
 from demo.errors import DemoError
 from demo.load import Clients
 from demo.options import (
@@ -30,13 +28,14 @@ from demo.options import (
 from demo.rollout import Rollout
 from demo.samples import summarize
 from demo.training import HELD_OUT_FILE, read_report
-from demo.view import describe
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
     from demo.checks import Check
     from demo.cluster import Cluster
     from demo.images import Images
-    from demo.load import Load
     from demo.narrator import Narrator
     from demo.options import Options
     from demo.samples import Summary
@@ -46,13 +45,6 @@ SECRET: Final = "s3"  # noqa: S105 - the Secret's name
 INGRESS_CLASS: Final = "nginx"
 PROFILE: Final = "traefik-nginx"
 PROXY: Final = ("traefik", "traefik", 80)
-ROUTE_S: Final = 30.0
-BEFORE_S: Final = 3.0
-"""Load before the edit and after the promotion."""
-ROLLOUT_S: Final = 900.0
-LOG_EVERY_S: Final = 5.0
-FRAME_S: Final = 0.4
-"""Between two looks at what clients see: summing up is not free on a small machine."""
 
 
 class Story:
@@ -216,55 +208,13 @@ class Story:
     # --- the new version ------------------------------------------------------------------
 
     def _roll_out(self, address: str) -> float:
-        say = self._narrator
-        say.section("Version 2, under load")
-        file = EXAMPLES / "v2.yaml"
-        say.tell(f"{self._options.rate:.0f} requests a second, from before the edit to the end.")
-        rollout = Rollout("2")
-        watch = StatusWatch(self._cluster)
-        load = self._clients.load(Target(address, HOST, MODEL), self._options.rate)
-        try:
-            time.sleep(BEFORE_S)
-            load.check()
-            say.command(f"kubectl apply -f {file}")
-            self._cluster.kubectl("apply", f"--filename={file}")
-            self._follow(rollout, watch, load)
-            say.tell("Version 2 has taken over.")
-        finally:
-            watch.stop()
-            load.stop()
-        total = summarize(load.samples)
+        self._narrator.section("Version 2, under load")
+        canary = Canary(self._cluster, self._narrator, Rollout("2"))
+        samples = canary.run(self._clients, Target(address, HOST, MODEL), self._options.rate)
+        total = summarize(samples)
         self._summaries.append(total)
-        self._checks += checks.check_steps(rollout.summaries(load.samples), rollout.version)
+        self._checks += checks.check_steps(canary.rollout.summaries(samples), "2")
         return total.accuracy("2")
-
-    def _follow(self, rollout: Rollout, watch: StatusWatch, load: Load) -> None:
-        """Show the rollout until it is done, and a little longer."""
-        started = time.monotonic()
-        fed, finished, logged = 0, 0.0, started
-        with Live(console=self._narrator.console, auto_refresh=False) as live:
-            while not finished or time.monotonic() - finished < BEFORE_S:
-                time.sleep(FRAME_S)
-                now = time.monotonic()
-                load.check()
-                news = watch.seen[fed:]
-                fed += len(news)
-                before = rollout.state
-                for seen_s, status in news:
-                    rollout.feed(seen_s, status)
-                if rollout.done and rollout.steps and not finished:
-                    finished = now
-                if now - started > ROLLOUT_S or watch.ended:
-                    raise DemoError(f"the rollout stands in state {rollout.state}; it did not end")
-                samples = list(load.samples)
-                if self._narrator.is_live:
-                    live.update(_frame(rollout, samples, now - started), refresh=True)
-                elif now - logged > LOG_EVERY_S or before != rollout.state:
-                    steps, total = rollout.summaries(samples), summarize(samples)
-                    self._narrator.tell(describe(rollout, steps, total))
-                    logged = now
-        if not self._narrator.is_live:
-            self._narrator.show(_frame(rollout, load.samples, time.monotonic() - started))
 
     # --- the end --------------------------------------------------------------------------
 
@@ -276,7 +226,12 @@ class Story:
         say.console.print()
         say.checks(self._checks)
 
-    def _proxy(self) -> AddressContext:
+    def _proxy(self) -> AbstractContextManager[str]:
         if self._options.proxy_address:
             return nullcontext(self._options.proxy_address)
         return self._cluster.address(*PROXY)
+
+
+def with_digest(manifest: str, digest: str) -> str:
+    """Return a manifest that asks for another digest, everything else as it was."""
+    return re.sub(r"(\bdigest: )sha256:[0-9a-f]{64}", rf"\g<1>{digest}", manifest)

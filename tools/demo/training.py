@@ -91,9 +91,10 @@ def fit(model: nn.Module, train: Digits, *, epochs: int, learning_rate: float) -
     optimizer = torch.optim.Adam(model.parameters(), learning_rate)
     model.train()
     for _ in range(epochs):
-        for rows in torch.randperm(len(images)).split(BATCH):
+        for rows in torch.split(torch.randperm(len(images)), BATCH):
             optimizer.zero_grad()
-            nn.functional.cross_entropy(model(images[rows]), labels[rows]).backward()
+            loss = nn.functional.cross_entropy(model(images[rows]), labels[rows])
+            torch.autograd.backward(loss)
             optimizer.step()
     model.eval()
 

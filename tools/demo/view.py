@@ -95,9 +95,9 @@ def _row(step: Step, summary: Summary, version: str) -> list[Text | str]:
     return [
         Text.assemble(mark, f" {step.number}"),
         f"{step.weight} %",
-        f"{_number(summary.share(version), '.1f')} %" if summary.answers else "–",
+        f"{_number(summary.share(version), '.1f')} %" if summary.answers else "-",
         bar(summary.share(version), step.weight),
-        f"{summary.requests:,}" if step.began_s else "–",
+        f"{summary.requests:,}" if step.began_s else "-",
         Text(str(summary.failed), style="bold red" if summary.failed else ""),
         _number(summary.p50_ms, ".1f", " ms"),
         _number(summary.p99_ms, ".1f", " ms"),
@@ -107,4 +107,4 @@ def _row(step: Step, summary: Summary, version: str) -> list[Text | str]:
 
 
 def _number(value: float, form: str, unit: str = "") -> str:
-    return "–" if math.isnan(value) else f"{value:{form}}{unit}"
+    return "-" if math.isnan(value) else f"{value:{form}}{unit}"
