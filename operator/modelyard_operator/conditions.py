@@ -83,11 +83,6 @@ def _suspended(seen: Pass) -> tuple[str, str] | None:
     return None
 
 
-def _spec_refused(seen: Pass) -> tuple[str, str] | None:
-    problem = seen.plan.problem
-    return (problem.reason, str(problem)) if problem else None
-
-
 def _target_fails(seen: Pass) -> tuple[str, str] | None:
     failure = seen.plan.failure
     return (failure.reason, f"{failure.message} ({failure.hint})") if failure else None
@@ -131,7 +126,6 @@ def _routes_settling(seen: Pass) -> tuple[str, str] | None:
 
 READY_CHECKS: Final[tuple[Check, ...]] = (
     _suspended,
-    _spec_refused,  # first: without it there is no target to speak of
     _target_fails,  # explains why the target is not stable
     _target_not_stable,
     _nothing_ready,
@@ -207,7 +201,7 @@ def _model_ready(seen: Pass) -> Condition:
     target = seen.plan.target
     if target and seen.observed.ready(target.name):
         return Condition("ModelReady", True, "Loaded", f"{target.name} answers inferences")
-    for check in (_suspended, _spec_refused, _target_fails):
+    for check in (_suspended, _target_fails):
         if problem := check(seen):
             return Condition("ModelReady", False, *problem)
     return Condition("ModelReady", False, "NotLoaded", "no pod has answered an inference yet")
@@ -236,12 +230,10 @@ def _features_unsupported(seen: Pass) -> Condition:
 
 
 def _stalled(seen: Pass) -> Condition:
-    failure, problem = seen.plan.failure, seen.plan.problem
+    failure = seen.plan.failure
     found: tuple[str, str] | None = None
-    if problem is not None and problem.permanent:
-        found = (problem.reason, str(problem))
-    elif failure is not None and not failure.retryable:
-        found = (failure.reason, f"{failure.message} ({failure.hint})")
+    if failure is not None and not failure.retryable:
+        found = _target_fails(seen)
     elif overdue(seen.plan.rollout, seen.now):
         found = ("ProgressDeadlineExceeded", "the rollout has passed its deadline")
     return _flag("Stalled", found, "NotStalled", "nothing is stuck")

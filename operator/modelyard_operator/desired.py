@@ -37,12 +37,14 @@ class UnsupportedURISchemeError(InvalidSpecError):
     """The URI's scheme has no loader."""
 
     reason = "UnsupportedURIScheme"
+    hint = "copy the artifact to a storage that is supported"
 
 
 class ImageNotAllowedError(InvalidSpecError):
     """The image does not come from a registry that the operator's settings allow."""
 
     reason = "ImageNotAllowed"
+    hint = "use an allowed registry, or ask the operator's administrator"
 
 
 def desired_state(observed: Observed, settings: OperatorSettings, now: datetime) -> Plan:
@@ -86,7 +88,7 @@ def desired_state(observed: Observed, settings: OperatorSettings, now: datetime)
         world=world,
         target=target,
         problem=problem,
-        failure=_failure(observed, rollout, target),
+        failure=_failure(observed, rollout, target, problem),
         gaps=unsupported(spec, proxy),
         objects=(*objects, *routes),
         scales={
@@ -202,10 +204,17 @@ def _routes_changed(observed: Observed, routes: list[Manifest]) -> bool:
     )
 
 
-def _failure(observed: Observed, rollout: Rollout, target: Revision | None) -> Failure | None:
+def _failure(
+    observed: Observed,
+    rollout: Rollout,
+    target: Revision | None,
+    problem: ModelyardOperatorError | None,
+) -> Failure | None:
     """Why the target does not serve; a revision that does is not failing over a pod in trouble."""
-    if target is None or observed.model_deployment.spec.suspend:
+    if observed.model_deployment.spec.suspend:
         return None
+    if target is None or problem is not None:
+        return Failure.of(problem) if problem else None
     if target.name == rollout.stable and observed.ready(target.name):
         return None
     return find_failure(observed, target.name, observed.model_deployment.spec.accelerator)

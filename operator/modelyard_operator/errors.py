@@ -11,7 +11,8 @@ ModelyardOperatorError
     ├── ClusterRejectedError   the API server refuses the object as invalid
     └── ClusterGoneError       the object or its namespace is being deleted
 
-A class knows neither kopf nor HTTP. ``reason`` is CamelCase and becomes a condition's reason.
+A class knows neither kopf nor HTTP. ``reason`` is CamelCase and becomes a condition's reason,
+``hint`` says what the user can do.
 """
 
 from typing import ClassVar
@@ -21,6 +22,7 @@ class ModelyardOperatorError(Exception):
     """Root of all errors that the operator raises itself."""
 
     reason: ClassVar[str] = "Error"
+    hint: ClassVar[str] = "the operator tries again"
     permanent: ClassVar[bool] = False
 
 
@@ -28,6 +30,7 @@ class InvalidSpecError(ModelyardOperatorError):
     """The spec asks for something that cannot be; the message names the field."""
 
     reason = "InvalidSpec"
+    hint = "correct the field and apply again"
     permanent = True
 
 
@@ -35,6 +38,7 @@ class InvalidPodTemplateError(ModelyardOperatorError):
     """The API server finds the Deployment invalid that the spec leads to."""
 
     reason = "InvalidPodTemplate"
+    hint = "correct spec.podTemplate, spec.scheduling or spec.resources"
     permanent = True
 
 
@@ -42,6 +46,7 @@ class ChildRejectedError(ModelyardOperatorError):
     """The API server finds another child invalid."""
 
     reason = "ChildRejected"
+    hint = "correct the part of the spec that the message names"
     permanent = True
 
 
@@ -49,6 +54,7 @@ class NotOwnedError(ModelyardOperatorError):
     """An object with a child's name exists and belongs to somebody else."""
 
     reason = "NameTaken"
+    hint = "delete or rename the other object, or rename this one"
     permanent = True
 
 

@@ -12,8 +12,9 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, Self
 
+from modelyard_operator.errors import ModelyardOperatorError
 from modelyard_operator.observed import Observed, is_ready
 from modelyard_operator.spec import AcceleratorSpec
 
@@ -52,6 +53,11 @@ class Failure:
     termination_message: str | None = None
     count: int | None = None
     last_time: str | None = None
+
+    @classmethod
+    def of(cls, problem: ModelyardOperatorError) -> Self:
+        """Describe a spec that leads to no revision."""
+        return cls(problem.reason, str(problem), problem.hint, retryable=not problem.permanent)
 
     def to_status(self) -> dict[str, Any]:
         """Return ``status.failure``."""

@@ -76,7 +76,7 @@ def build_events(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tu
     """
     events: list[tuple[str, str, str]] = []
     old, new = before.get("failure") or {}, after.get("failure") or {}
-    if new and (old.get("reason"), old.get("revision")) != (new["reason"], new.get("revision")):
+    if new and _failure_identity(old) != _failure_identity(new):
         where = f"{new['revision']}: " if "revision" in new else ""
         events.append(("Warning", new["reason"], f"{where}{new['message']} ({new['hint']})"))
     was, is_ = _by_type(before), _by_type(after)
@@ -89,6 +89,12 @@ def build_events(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tu
     if ready["status"] == "True" and was.get("Ready", {}).get("status") != "True":
         events.append(("Normal", "Ready", ready["message"]))
     return events
+
+
+def _failure_identity(failure: Mapping[str, Any]) -> tuple[Any, ...]:
+    """A pod that is tried again may put the same failure in other words; a spec does not."""
+    revision = failure.get("revision")
+    return failure.get("reason"), revision, None if revision else failure.get("message")
 
 
 def _rollout_events(
@@ -165,7 +171,7 @@ def _fetched(observed: Observed, revision: str) -> Manifest:
 
 
 def _model_phase(seen: Pass) -> str:
-    if seen.plan.failure or seen.plan.problem:
+    if seen.plan.failure:
         return "Failed"
     target = seen.plan.target.name if seen.plan.target else None
     if seen.observed.ready(target):

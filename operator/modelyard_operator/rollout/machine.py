@@ -135,16 +135,13 @@ def backends(rollout: Rollout, world: World) -> Backends:
         return Backends(primary=stable, canary=stable, weight=FULL)
     if rollout.state is RolloutState.DRAINING and _only_candidate_serves(rollout, world):
         # Traffic comes home when somebody is there; until then the routes stay as they are.
-        if world.primary == candidate:
-            return Backends(primary=candidate)
-        return Backends(primary=stable, canary=candidate, weight=world.canary_weight)
-    if rollout.state not in ACTIVE or candidate is None or not rollout.weight:
-        return Backends(primary=stable)
-    if not world.ready.get(candidate):
-        return Backends(primary=stable)
-    if world.splits:
-        return Backends(primary=stable, canary=candidate, weight=rollout.weight)
-    return Backends(primary=candidate if rollout.weight == FULL else stable)
+        split = Backends(primary=stable, canary=candidate, weight=world.canary_weight)
+        return Backends(primary=candidate) if world.primary == candidate else split
+    serves = rollout.state in ACTIVE and world.ready.get(candidate or "", 0) > 0
+    weight = rollout.weight if serves else 0
+    if weight and world.splits:
+        return Backends(primary=stable, canary=candidate, weight=weight)
+    return Backends(primary=candidate if weight == FULL else stable)
 
 
 def wake_time(rollout: Rollout, now: datetime) -> datetime | None:
