@@ -12,7 +12,7 @@ from modelyard_runtime import __version__
 from modelyard_runtime.api.edge import Edge
 from modelyard_runtime.api.health import build_router
 from modelyard_runtime.api.inference import InferEndpoint
-from modelyard_runtime.api.problems import problem_body, send_problem
+from modelyard_runtime.api.problems import internal_problem, problem_body, send_problem
 from modelyard_runtime.errors import RequestError
 
 if TYPE_CHECKING:
@@ -33,13 +33,16 @@ def create_app(service: Service) -> ASGIApp:
     Returns:
         A FastAPI app inside the outermost layer.
     """
-    app = FastAPI(title="Modelyard runtime", version=__version__, docs_url="/docs", redoc_url=None)
+    app = FastAPI(
+        title="Modelyard runtime", version=__version__, redoc_url=None, redirect_slashes=False
+    )
     infer = InferEndpoint(service)
     # First in the list, because routes are tried in order.
     app.router.routes[:0] = [Route(path, endpoint=infer) for path in _INFER_PATHS]
     app.include_router(build_router(service))
     app.add_exception_handler(RequestError, _on_request_error)
     app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(Exception, _on_bug)  # the outermost layer logs it
     return Edge(app, service)
 
 
@@ -58,6 +61,11 @@ class _ProblemResponse(Response):
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG002
         if isinstance(self._error, RequestError):
             await send_problem(send, self._error, self._request_id)
+
+
+async def _on_bug(request: Request, error: Exception) -> Response:  # noqa: ARG001, RUF029
+    body = internal_problem(request.scope["modelyard.request_id"])
+    return Response(body, 500, media_type="application/json")
 
 
 async def _on_http_error(request: Request, error: Exception) -> Response:

@@ -297,7 +297,7 @@ class ServedModel:
     def _rows(self, arrays: Arrays) -> int:
         if not self.model.batched:
             return 1
-        rows = arrays[0].shape[0]
+        rows: int = arrays[0].shape[0]
         for array, spec in zip(arrays, self.model.inputs, strict=True):
             if array.shape[0] != rows:
                 raise InvalidInputError(

@@ -117,7 +117,7 @@ class RuntimeMetrics:
         """Count a request that was turned away.
 
         Args:
-            reason: ``queue_full``, ``in_flight``, ``too_large``, ``expired`` or ``cancelled``.
+            reason: ``overloaded``, ``too_large``, ``expired`` or ``cancelled``.
         """
         self._rejected.labels(*self._names, reason).inc()
 

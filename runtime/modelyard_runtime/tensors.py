@@ -119,7 +119,7 @@ def _checked_dtype(given: object, spec: TensorSpec) -> np.dtype[Any]:
         raise InvalidInputError(
             f"input {spec.name!r}: datatype must be one of {known}, got {str(given)[:40]!r}"
         )
-    if given == declared or declared == ANY or (spec.casts and dtype.kind in "iuf"):
+    if declared in {given, ANY} or (spec.casts and dtype.kind in "iuf"):
         return dtype
     raise InvalidInputError(f"input {spec.name!r}: expected datatype {declared}, got {given}")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from modelyard_runtime.api.problems import problem_body, send_json
+from modelyard_runtime.api.problems import internal_problem, send_json
 from modelyard_runtime.lifecycle import State
 
 if TYPE_CHECKING:
@@ -75,13 +75,11 @@ class Edge:
         try:
             await self._app(scope, receive, send_with_headers)
         except Exception:
+            # If an answer has begun and is not complete, the server closes the connection.
             _log.exception("request failed", request_id=scope["modelyard.request_id"])
-            if started:
-                raise
-            body = problem_body(
-                "an internal error occurred", "internal", scope["modelyard.request_id"]
-            )
-            await send_json(send_with_headers, 500, body)
+            if not started:
+                body = internal_problem(scope["modelyard.request_id"])
+                await send_json(send_with_headers, 500, body)
 
     def _request_id(self, scope: Scope) -> bytes:
         for name, value in scope["headers"]:

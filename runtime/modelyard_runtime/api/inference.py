@@ -29,6 +29,7 @@ _log = structlog.stdlib.get_logger(__name__)
 _WATCH_AFTER_S: Final = 0.1
 """A request this old is worth watching for a caller who hangs up; most are answered before."""
 _CLIENT_CLOSED: Final = 499
+_GONE: Final = "the caller hung up"
 
 
 class ClientGoneError(Exception):
@@ -46,7 +47,6 @@ class InferEndpoint:
         self._service = service
         self._timeout_s = service.settings.request_timeout_s
         self._max_in_flight = service.settings.max_in_flight
-        self._watchers: set[asyncio.Task[None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one inference request.
@@ -73,6 +73,9 @@ class InferEndpoint:
             status = await send_problem(send, error, request_id)
         except ClientGoneError:
             service.metrics.rejected("cancelled")
+        except Exception:
+            status = 500  # the outermost layer answers and logs it
+            raise
         finally:
             service.inflight -= 1
             service.metrics.request_done(status, time.perf_counter() - scope["modelyard.started"])
@@ -83,20 +86,20 @@ class InferEndpoint:
         parameters = scope["path_params"]
         model = service.model(parameters["model"], parameters.get("version"))
         if service.inflight > self._max_in_flight:
-            service.metrics.rejected("in_flight")
             raise OverloadedError(
                 f"{self._max_in_flight} requests are inside, which is the limit",
                 retry_after_s=model.batcher.retry_after_s(),
             )
         body = await self._read(scope, receive, deadline)
         task = asyncio.current_task()
-        watch = asyncio.get_running_loop().call_later(_WATCH_AFTER_S, self._watch, task, receive)
+        if task is None:  # every ASGI server runs a request in a task
+            return await model.infer(body, deadline=deadline)
+        watch = _HangupWatch(task, receive)
         try:
             return await model.infer(body, deadline=deadline)
         except asyncio.CancelledError as cancelled:
-            if cancelled.args and cancelled.args[0] is ClientGoneError:
-                if task is not None:
-                    task.uncancel()
+            if cancelled.args == (_GONE,):
+                task.uncancel()
                 raise ClientGoneError from None
             raise
         finally:
@@ -143,18 +146,6 @@ class InferEndpoint:
             raise ClientGoneError
         return message
 
-    def _watch(self, task: asyncio.Task[None], receive: Receive) -> None:
-        async def cancel_when_gone() -> None:
-            # Until the answer is sent, the only message left is the disconnect.
-            while (await receive())["type"] != "http.disconnect":
-                pass
-            task.cancel(ClientGoneError)  # type: ignore[arg-type] - any object may be the message
-
-        watcher = asyncio.get_running_loop().create_task(cancel_when_gone())
-        self._watchers.add(watcher)
-        watcher.add_done_callback(self._watchers.discard)
-        task.add_done_callback(lambda _: watcher.cancel())
-
     def _note(self, error: RequestError, request_id: str) -> None:
         """Count and log what an answer alone would hide."""
         metrics = self._service.metrics
@@ -172,3 +163,28 @@ class InferEndpoint:
 
 def _too_large(limit: int) -> TooLargeError:
     return TooLargeError(f"the body is larger than {limit} bytes")
+
+
+class _HangupWatch:
+    """Cancels a request whose caller hangs up, once the request is old enough to bother."""
+
+    def __init__(self, task: asyncio.Task[Any], receive: Receive) -> None:
+        self._task = task
+        self._receive = receive
+        self._watcher: asyncio.Task[None] | None = None
+        self._timer = asyncio.get_running_loop().call_later(_WATCH_AFTER_S, self._begin)
+
+    def cancel(self) -> None:
+        """Stop watching."""
+        self._timer.cancel()
+        if self._watcher is not None:
+            self._watcher.cancel()
+
+    def _begin(self) -> None:
+        self._watcher = asyncio.get_running_loop().create_task(self._watch())
+
+    async def _watch(self) -> None:
+        # The body has been read, so the only message left is the disconnect.
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._task.cancel(_GONE)

@@ -85,9 +85,6 @@ async def send_problem(send: Send, error: RequestError, request_id: str) -> int:
         headers = _retry_after(error.retry_after_s)
     elif isinstance(error, NotReadyError):
         headers = _retry_after(_NOT_READY_RETRY_S)
-    elif isinstance(error, TooLargeError):
-        # The rest of the body is still on its way; the connection ends with this answer.
-        headers = [(b"connection", b"close")]
     await send_json(send, status, problem_body(str(error), error.code, request_id), headers)
     return status
 
@@ -104,6 +101,18 @@ def problem_body(message: str, code: str, request_id: str) -> bytes:
         JSON text.
     """
     return orjson.dumps({"error": message, "code": code, "request_id": request_id})
+
+
+def internal_problem(request_id: str) -> bytes:
+    """Write the body that answers a bug, which is told to the log alone.
+
+    Args:
+        request_id: Of this request.
+
+    Returns:
+        JSON text.
+    """
+    return problem_body("an internal error occurred", "internal", request_id)
 
 
 def _retry_after(seconds: float) -> Headers:

@@ -39,10 +39,10 @@ class SklearnModel:
         self.max_rows: int | None = None
         datatype, answer = self._try_out(features or 1)
         names = ("predict", "predict_proba")
-        self.inputs = (
+        self.inputs: tuple[TensorSpec, ...] = (
             TensorSpec("input", datatype, (-1, features or -1), casts=datatype == "FP64"),
         )
-        self.outputs = tuple(
+        self.outputs: tuple[TensorSpec, ...] = tuple(
             TensorSpec(name, datatype_of(array), (-1, *array.shape[1:]))
             for name, array in zip(names, answer, strict=False)
         )

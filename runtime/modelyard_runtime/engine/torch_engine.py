@@ -148,31 +148,21 @@ def load_export(path: Path, device: torch.device) -> TorchModel:
     References:
         ``torch.export`` documentation, "ExportedProgram" and "Expressing Dynamism".
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if any("/data/aotinductor/" in name for name in archive.namelist()):
-                raise StartupError(
-                    Reason.INVALID_ARTIFACT,
-                    f"{path.name} is an AOTInductor package",
-                    hint="Save the exported program itself with torch.export.save.",
-                )
-        program = torch.export.load(path)
-    except StartupError:
-        raise
-    except Exception as error:
-        raise _invalid(path, f"torch.export.load refuses it: {_first_line(error)}") from error
+    program = _read_export(path)
     if program.call_spec.in_spec is not None and _nested(program.call_spec.in_spec):
         raise _invalid(path, "its inputs are nested; each must be a tensor")
     values = {node.name: node.meta.get("val") for node in program.graph.nodes}
     signature = program.graph_signature
-    inputs = [(name, values.get(str(name))) for name in signature.user_inputs]
-    outputs = [values.get(str(name)) for name in signature.user_outputs]
+    inputs: list[tuple[str, Any]] = [
+        (str(name), values.get(str(name))) for name in signature.user_inputs
+    ]
+    outputs: list[Any] = [values.get(str(name)) for name in signature.user_outputs]
     if not all(isinstance(v, torch.Tensor) for v in (*dict(inputs).values(), *outputs)):
         raise _invalid(path, "an input or output is not a tensor")
     names = _output_names(program.call_spec.out_spec, len(outputs))
     model = TorchModel(
         _flat_call(program, device),
-        tuple(_spec(path, str(name), value) for name, value in inputs),
+        tuple(_spec(path, name, value) for name, value in inputs),
         tuple(_spec(path, name, value) for name, value in zip(names, outputs, strict=True)),
         kind=("TorchExport", "pytorch_export"),
         device=device,
@@ -183,6 +173,18 @@ def load_export(path: Path, device: torch.device) -> TorchModel:
     if model.batched:
         model.max_rows = _upper_bound(program, inputs[0][1])
     return model
+
+
+def _read_export(path: Path) -> Any:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            compiled = any("/data/aotinductor/" in name for name in archive.namelist())
+        program = None if compiled else torch.export.load(path)
+    except Exception as error:
+        raise _invalid(path, f"torch.export.load refuses it: {_first_line(error)}") from error
+    if program is None:
+        raise _invalid(path, "it is an AOTInductor package, not an exported program")
+    return program
 
 
 def _flat_call(program: Any, device: torch.device) -> Callable[..., tuple[torch.Tensor, ...]]:
@@ -221,7 +223,7 @@ def load_script(path: Path, device: torch.device) -> TorchModel:
         # torch calls TorchScript deprecated; those who have such files know.
         warnings.simplefilter("ignore")
         try:
-            module = torch.jit.load(str(path), map_location=device).eval()
+            module = torch.jit.load(str(path), map_location=device).eval()  # type: ignore[no-untyped-call]
             arguments = module.forward.schema.arguments[1:]
         except Exception as error:
             raise _invalid(path, f"torch.jit.load refuses it: {_first_line(error)}") from error

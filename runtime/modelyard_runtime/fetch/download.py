@@ -141,11 +141,16 @@ class Download:
         """Point into the claim; a selection of its files becomes a folder of links."""
         files = source.list_files()
         self._progress.total = self._progress.done = sum(file.size for file in files)
+        if self._staging.is_symlink():
+            self._staging.unlink()
         shutil.rmtree(self._staging, ignore_errors=True)
-        for file in files:
-            link = self._staging / file.path
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(file.key)
+        if source.whole:
+            self._staging.symlink_to(source.root, target_is_directory=True)
+        else:
+            for file in files:
+                link = self._staging / file.path
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to(file.key)
         fetched = self._verify(self._staging, digest)
         self._staging.rename(self._target)
         return fetched
@@ -219,7 +224,7 @@ class Download:
         fetched = measure(folder)
         self._progress.total = self._progress.done = fetched.size
         if digest is not None and digest != fetched.digest:
-            if folder == self._staging:
+            if folder == self._staging and not folder.is_symlink():
                 shutil.rmtree(folder)  # wrong bytes are no part to resume from
             raise StartupError(
                 Reason.DIGEST_MISMATCH,

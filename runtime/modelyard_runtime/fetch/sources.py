@@ -223,6 +223,11 @@ class ClaimSource:
         self._mount = settings.claim_path
         self.root = settings.claim_path / path
 
+    @property
+    def whole(self) -> bool:
+        """Whether the model is the folder as it is, and not one file or a selection."""
+        return self.root.is_dir() and not self._patterns
+
     def list_files(self) -> list[RemoteFile]:
         """List what the path holds; links that leave the claim are not followed."""
         mount = self._mount.resolve()
@@ -342,7 +347,7 @@ def classify(error: Exception, uri: str) -> StartupError:
 
 
 def _stream(store: Any, key: str, file: RemoteFile, offset: int, uri: str) -> Iterator[bytes]:
-    options: dict[str, Any] = {}
+    options: Any = {}
     if file.etag and not file.etag.startswith("W/"):
         options["if_match"] = file.etag
     if offset:

@@ -1,0 +1,346 @@
+"""The batcher: who shares a batch, who fails, who waits, who leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from modelyard_runtime.batch_calls import BatchLimits
+from modelyard_runtime.batching import Batcher
+from modelyard_runtime.errors import (
+    DeadlineExceededError,
+    InferenceError,
+    InvalidInputError,
+    OverloadedError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Item = list[int]
+POISON = -1
+REFUSED = -2
+
+
+@dataclass
+class Doubling:
+    """Doubles numbers; some make it raise. Remembers its batches, and may be held."""
+
+    batches: list[list[Item]] = field(default_factory=list)
+    gate: threading.Event = field(default_factory=threading.Event)
+    entered: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.gate.set()
+
+    def run(self, items: Sequence[Item]) -> Sequence[Item]:
+        self.batches.append([list(item) for item in items])
+        self.entered.set()
+        assert self.gate.wait(10)
+        flat = [number for item in items for number in item]
+        if POISON in flat:
+            raise ValueError("poison")
+        if REFUSED in flat:
+            raise InvalidInputError("refused")
+        return [[2 * number for number in item] for item in items]
+
+    @staticmethod
+    def cut(item: Item, start: int, stop: int) -> Item:
+        return item[start:stop]
+
+    @staticmethod
+    def join(answers: Sequence[Item]) -> Item:
+        return [number for answer in answers for number in answer]
+
+
+def soon() -> float:
+    return time.monotonic() + 20
+
+
+async def held(calls: Doubling) -> None:
+    """Wait until the engine's thread is inside the model."""
+    await asyncio.to_thread(calls.entered.wait, 10)
+
+
+def build(calls: Doubling, **limits: object) -> Batcher[Item, Item]:
+    return Batcher(calls, BatchLimits(**{"max_rows": 8, **limits}))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("inline", [False, True])
+async def test_an_idle_device_takes_a_lone_request_at_once(inline: bool) -> None:
+    calls = Doubling()
+    batcher = build(calls, inline=inline)
+    assert await batcher.submit([1, 2], key="k", rows=2, deadline=soon()) == [2, 4]
+    assert calls.batches == [[[1, 2]]]
+    batcher.close()
+
+
+async def test_what_arrives_while_the_device_is_busy_becomes_one_batch() -> None:
+    calls = Doubling()
+    batcher = build(calls)
+    calls.gate.clear()
+    first = asyncio.create_task(batcher.submit([0], key="k", rows=1, deadline=soon()))
+    await held(calls)
+    rest = [
+        asyncio.create_task(batcher.submit([n], key="k", rows=1, deadline=soon()))
+        for n in range(1, 6)
+    ]
+    await asyncio.sleep(0)
+    assert batcher.queued == 5
+    calls.gate.set()
+    assert await asyncio.gather(first, *rest) == [[2 * n] for n in range(6)]
+    assert calls.batches == [[[0]], [[n] for n in range(1, 6)]]
+    assert batcher.queued == batcher.pending == 0
+    batcher.close()
+
+
+async def test_a_batch_counts_rows_and_never_mixes_keys() -> None:
+    calls = Doubling()
+    batcher = build(calls, max_rows=4)
+    calls.gate.clear()
+    tasks = [asyncio.create_task(batcher.submit([0], key="a", rows=1, deadline=soon()))]
+    await held(calls)
+    for key, item in (("a", [1, 2]), ("b", [3]), ("a", [4, 5]), ("a", [6]), ("b", [7])):
+        tasks.append(
+            asyncio.create_task(batcher.submit(item, key=key, rows=len(item), deadline=soon()))
+        )
+        await asyncio.sleep(0)
+    calls.gate.set()
+    await asyncio.gather(*tasks)
+    assert calls.batches[1:] == [[[1, 2], [4, 5]], [[3], [7]], [[6]]]
+    batcher.close()
+
+
+@pytest.mark.parametrize("inline", [False, True])
+async def test_a_large_request_is_cut_and_joined(inline: bool) -> None:
+    calls = Doubling()
+    batcher = build(calls, max_rows=4, inline=inline)
+    item = list(range(11))
+    answer = await batcher.submit(item, key="k", rows=11, deadline=soon())
+    assert answer == [2 * n for n in item]
+    assert max(sum(map(len, batch)) for batch in calls.batches) <= 4
+    batcher.close()
+
+
+async def test_one_cut_request_counts_once_against_the_queue() -> None:
+    calls = Doubling()
+    batcher = build(calls, max_rows=1, max_queue=2)
+    calls.gate.clear()
+    first = asyncio.create_task(batcher.submit([0], key="k", rows=1, deadline=soon()))
+    await held(calls)
+    large = asyncio.create_task(batcher.submit([1] * 9, key="k", rows=9, deadline=soon()))
+    small = asyncio.create_task(batcher.submit([2], key="k", rows=1, deadline=soon()))
+    await asyncio.sleep(0)
+    assert batcher.queued == 2
+    with pytest.raises(OverloadedError):
+        await batcher.submit([3], key="k", rows=1, deadline=soon())
+    calls.gate.set()
+    assert await large == [2] * 9
+    assert await asyncio.gather(first, small) == [[0], [4]]
+    assert batcher.queued == 0
+    batcher.close()
+
+
+@pytest.mark.parametrize("at", range(8))
+async def test_poison_fails_alone(at: int) -> None:
+    calls = Doubling()
+    batcher = build(calls)
+    calls.gate.clear()
+    first = asyncio.create_task(batcher.submit([0], key="k", rows=1, deadline=soon()))
+    await held(calls)
+    tasks = [
+        asyncio.create_task(
+            batcher.submit([POISON if n == at else n], key="k", rows=1, deadline=soon())
+        )
+        for n in range(8)
+    ]
+    await asyncio.sleep(0)
+    calls.gate.set()
+    await first
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert isinstance(results[at], InferenceError)
+    assert isinstance(results[at].__cause__, ValueError)
+    assert [r for n, r in enumerate(results) if n != at] == [[2 * n] for n in range(8) if n != at]
+    # The first try, and two halves at each of log2(8) levels.
+    assert len(calls.batches) - 1 <= 1 + 2 * math.log2(8)
+    batcher.close()
+
+
+async def test_an_error_meant_for_the_caller_reaches_it_unwrapped() -> None:
+    batcher = build(Doubling())
+    with pytest.raises(InvalidInputError, match="refused"):
+        await batcher.submit([REFUSED], key="k", rows=1, deadline=soon())
+    batcher.close()
+
+
+async def test_a_wrong_number_of_answers_is_an_error_for_all() -> None:
+    class Short(Doubling):
+        def run(self, items: Sequence[Item]) -> Sequence[Item]:
+            return []
+
+    batcher = build(Short())
+    with pytest.raises(InferenceError, match="0 answers to 1"):
+        await batcher.submit([1], key="k", rows=1, deadline=soon())
+    batcher.close()
+
+
+async def test_a_full_queue_refuses_and_says_when_to_come_back() -> None:
+    calls = Doubling()
+    batcher = build(calls, max_rows=1, max_queue=1)
+    await batcher.submit([0], key="k", rows=1, deadline=soon())  # something to measure
+    calls.entered.clear()
+    calls.gate.clear()
+    running = asyncio.create_task(batcher.submit([0], key="k", rows=1, deadline=soon()))
+    await held(calls)
+    waiting = asyncio.create_task(batcher.submit([1], key="k", rows=1, deadline=soon()))
+    await asyncio.sleep(0)
+    with pytest.raises(OverloadedError) as caught:
+        await batcher.submit([2], key="k", rows=1, deadline=soon())
+    assert 0.05 <= caught.value.retry_after_s <= 60
+    calls.gate.set()
+    assert await asyncio.gather(running, waiting) == [[0], [2]]
+    batcher.close()
+
+
+async def test_a_deadline_in_the_queue_is_answered_in_time_and_never_computed() -> None:
+    calls = Doubling()
+    batcher = build(calls)
+    calls.gate.clear()
+    running = asyncio.create_task(batcher.submit([0], key="k", rows=1, deadline=soon()))
+    await held(calls)
+    with pytest.raises(DeadlineExceededError, match="in the queue"):
+        await batcher.submit([1], key="k", rows=1, deadline=time.monotonic() + 0.05)
+    assert not running.done()
+    assert batcher.queued == 0
+    calls.gate.set()
+    assert await running == [0]
+    assert calls.batches == [[[0]]]
+    batcher.close()
+
+
+async def test_a_deadline_while_the_model_runs_frees_only_its_caller() -> None:
+    calls = Doubling()
+    batcher = build(calls)
+    calls.gate.clear()
+    with pytest.raises(DeadlineExceededError, match="while the model ran"):
+        await batcher.submit([1], key="k", rows=1, deadline=time.monotonic() + 0.05)
+    calls.gate.set()
+    assert await batcher.submit([2], key="k", rows=1, deadline=soon()) == [4]
+    batcher.close()
+
+
+async def test_a_deadline_in_the_past_is_not_even_queued() -> None:
+    calls = Doubling()
+    batcher = build(calls)
+    with pytest.raises(DeadlineExceededError):
+        await batcher.submit([1], key="k", rows=1, deadline=time.monotonic() - 1)
+    assert calls.batches == []
+    batcher.close()
+
+
+async def test_a_caller_that_leaves_takes_its_item_along_and_hurts_nobody() -> None:
+    calls = Doubling()
+    batcher = build(calls)
+    calls.gate.clear()
+    tasks = [asyncio.create_task(batcher.submit([0], key="k", rows=1, deadline=soon()))]
+    await held(calls)
+    tasks += [
+        asyncio.create_task(batcher.submit([n], key="k", rows=1, deadline=soon()))
+        for n in range(1, 4)
+    ]
+    await asyncio.sleep(0)
+    tasks[0].cancel()  # runs
+    tasks[2].cancel()  # waits
+    await asyncio.wait({tasks[0], tasks[2]})
+    assert batcher.queued == 2
+    calls.gate.set()
+    assert await asyncio.gather(tasks[1], tasks[3]) == [[2], [6]]
+    assert calls.batches[1] == [[1], [3]]
+    batcher.close()
+
+
+async def test_a_delay_lets_a_batch_fill_and_a_full_one_leaves_early() -> None:
+    calls = Doubling()
+    batcher = build(calls, max_rows=3, max_delay_s=5.0)
+    started = time.monotonic()
+    answers = await asyncio.gather(
+        *(batcher.submit([n], key="k", rows=1, deadline=soon()) for n in range(3))
+    )
+    assert answers == [[0], [2], [4]]
+    assert calls.batches == [[[0], [1], [2]]]
+    assert time.monotonic() - started < 4
+    batcher.close()
+
+
+async def test_a_delay_ends() -> None:
+    batcher = build(Doubling(), max_delay_s=0.05)
+    started = time.monotonic()
+    assert await batcher.submit([1], key="k", rows=1, deadline=soon()) == [2]
+    assert time.monotonic() - started >= 0.045
+    batcher.close()
+
+
+async def test_closing_cancels_what_waits() -> None:
+    calls = Doubling()
+    batcher = build(calls)
+    calls.gate.clear()
+    running = asyncio.create_task(batcher.submit([0], key="k", rows=1, deadline=soon()))
+    await held(calls)
+    waiting = asyncio.create_task(batcher.submit([1], key="k", rows=1, deadline=soon()))
+    await asyncio.sleep(0)
+    batcher.close()
+    calls.gate.set()
+    results = await asyncio.gather(running, waiting, return_exceptions=True)
+    assert all(isinstance(result, asyncio.CancelledError) for result in results)
+
+
+REQUESTS = st.lists(
+    st.tuples(
+        st.sampled_from("ab"),
+        st.lists(st.integers(0, 99) | st.just(POISON), min_size=1, max_size=7),
+        st.sampled_from(["stay", "stay", "stay", "leave"]),
+    ),
+    min_size=1,
+    max_size=30,
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(requests=REQUESTS, max_rows=st.integers(1, 6), inline=st.booleans())
+def test_every_caller_gets_its_own_answer_whatever_the_others_do(
+    requests: list[tuple[str, Item, str]], max_rows: int, inline: bool
+) -> None:
+    async def scenario() -> None:
+        calls = Doubling()
+        batcher = build(calls, max_rows=max_rows, inline=inline)
+        tasks = []
+        for at, (key, item, _) in enumerate(requests):
+            tasks.append(
+                asyncio.create_task(batcher.submit(item, key=key, rows=len(item), deadline=soon()))
+            )
+            if at % 3 == 0:
+                await asyncio.sleep(0)
+        for task, (_, _, fate) in zip(tasks, requests, strict=True):
+            if fate == "leave":
+                task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        for (_, item, fate), result in zip(requests, results, strict=True):
+            if isinstance(result, asyncio.CancelledError):
+                assert fate == "leave"
+            elif POISON in item:
+                assert isinstance(result, InferenceError)
+            else:
+                assert result == [2 * n for n in item]
+        assert all(sum(map(len, batch)) <= max_rows for batch in calls.batches)
+        assert batcher.queued == batcher.pending == 0
+        batcher.close()
+
+    asyncio.run(scenario())
