@@ -219,7 +219,7 @@ def _shifting(ask: Ask, rollout: Rollout, world: World, now: datetime) -> Rollou
     if not world.splits and rollout.weight < FULL:
         # The proxy could divide traffic when the rollout was planned, and cannot any more.
         return _moved(rollout, RolloutState.WARMING, now, step=len(rollout.plan))
-    if not _confirmed(rollout, world):
+    if not confirmed(rollout, world):
         return rollout
     bake = max(SETTLE, timedelta(seconds=rollout.current.bake_seconds))
     return _moved(rollout, RolloutState.BAKING, now, next_step_time=now + bake)
@@ -228,7 +228,7 @@ def _shifting(ask: Ask, rollout: Rollout, world: World, now: datetime) -> Rollou
 def _baking(ask: Ask, rollout: Rollout, world: World, now: datetime) -> Rollout:
     if rollout.candidate != ask.target:
         return _abandon(rollout, world, now)
-    if not _confirmed(rollout, world):
+    if not confirmed(rollout, world):
         return _moved(rollout, RolloutState.SHIFTING, now)
     if reason := _pause_reason(ask, rollout):
         return _moved(
@@ -314,7 +314,8 @@ def _only_candidate_serves(rollout: Rollout, world: World) -> bool:
     return down and bool(world.ready.get(candidate)) and candidate in world.weights
 
 
-def _confirmed(rollout: Rollout, world: World) -> bool:
+def confirmed(rollout: Rollout, world: World) -> bool:
+    """Tell whether the routes give the candidate the weight that was written down."""
     weights = {rollout.stable: FULL - rollout.weight, rollout.candidate: rollout.weight}
     return world.weights == {name: weight for name, weight in weights.items() if weight}
 
