@@ -72,7 +72,7 @@ def desired_state(observed: Observed, settings: OperatorSettings, now: datetime)
     )
     if before and not spec.suspend:
         command = model_deployment.annotations.get(labels.ROLLOUT_COMMAND)
-        before = apply_command(before, command, now)
+        before = apply_command(before, command, world, now)
     rollout = decide(ask, before, world, now) if ask.target else before or Rollout()
     traffic = TrafficPlan(spec.exposure, proxy, backends(rollout, world))
     revisions = _live_revisions(observed, rollout, target)

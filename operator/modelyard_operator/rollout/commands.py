@@ -10,8 +10,8 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Final
 
-from modelyard_operator.rollout.machine import advance
-from modelyard_operator.rollout.state import ACTIVE, LastCommand, Rollout, RolloutState
+from modelyard_operator.rollout.machine import advance, confirmed
+from modelyard_operator.rollout.state import ACTIVE, LastCommand, Rollout, RolloutState, World
 
 COMMAND: Final = re.compile(
     r"(?P<verb>[a-z-]{1,32})@(?P<revision>[a-z0-9-]{1,63})#(?P<id>\S{1,64})"
@@ -19,12 +19,15 @@ COMMAND: Final = re.compile(
 ACCEPTED: Final = "Accepted"
 
 
-def apply_command(rollout: Rollout, annotation: str | None, now: datetime) -> Rollout:
+def apply_command(
+    rollout: Rollout, annotation: str | None, world: World, now: datetime
+) -> Rollout:
     """Carry out a command, and record what became of it; an id already seen changes nothing.
 
     Args:
         rollout: The rollout as status has it.
         annotation: Value of the annotation; None without one.
+        world: What the cluster shows.
         now: Current time, in UTC.
     """
     if not annotation:
@@ -42,34 +45,42 @@ def apply_command(rollout: Rollout, annotation: str | None, now: datetime) -> Ro
     if revision != rollout.candidate or rollout.state not in ACTIVE:
         under_way = f"{rollout.candidate} is" if rollout.state in ACTIVE else "no rollout is"
         return _record(rollout, parts, f"Ignored: {under_way} under way", now)
-    changed, result = _VERBS[verb](rollout, now)
+    changed, result = _VERBS[verb](rollout, world, now)
     return _record(changed, parts, result, now)
 
 
-def _promote(rollout: Rollout, now: datetime) -> tuple[Rollout, str]:
+def _promote(rollout: Rollout, world: World, now: datetime) -> tuple[Rollout, str]:
     """Leave the current step at once, its bake time and its pause included."""
     if rollout.paused_reason == "Spec":
         return rollout, "Refused: spec.rollout.paused is true"
     waiting = rollout.state in {RolloutState.BAKING, RolloutState.PAUSED}
     if not waiting or rollout.weight != rollout.current.weight:
         return rollout, f"Ignored: nothing to skip while {rollout.state}"
-    return advance(rollout.model_copy(update={"held": False}), now), ACCEPTED
+    return _go_on(rollout, world, now)
 
 
-def _pause(rollout: Rollout, now: datetime) -> tuple[Rollout, str]:
+def _pause(rollout: Rollout, world: World, now: datetime) -> tuple[Rollout, str]:
     """Hold the rollout where it is; traffic stays as it is."""
-    del now
+    del world, now
     return rollout.model_copy(update={"held": True}), ACCEPTED
 
 
-def _resume(rollout: Rollout, now: datetime) -> tuple[Rollout, str]:
+def _resume(rollout: Rollout, world: World, now: datetime) -> tuple[Rollout, str]:
     """Undo ``pause``, or go on after a step's manual pause."""
     if rollout.paused_reason == "Spec":
         return rollout, "Refused: spec.rollout.paused is true"
-    released = rollout.model_copy(update={"held": False})
     if rollout.paused_reason == "Step":
-        return advance(released, now), ACCEPTED
+        return _go_on(rollout, world, now)
+    released = rollout.model_copy(update={"held": False})
     return released, ACCEPTED if rollout.held else "Ignored: the rollout is not paused"
+
+
+def _go_on(rollout: Rollout, world: World, now: datetime) -> tuple[Rollout, str]:
+    """Leave the step; out of the last one only while the candidate really has all the traffic."""
+    last = rollout.step == len(rollout.plan)
+    if last and not confirmed(rollout, world):
+        return rollout, f"Ignored: the routes do not give {rollout.weight} % to the candidate now"
+    return advance(rollout.model_copy(update={"held": False}), now), ACCEPTED
 
 
 def _record(rollout: Rollout, parts: tuple[str, str, str], result: str, now: datetime) -> Rollout:
@@ -87,7 +98,7 @@ def _record(rollout: Rollout, parts: tuple[str, str, str], result: str, now: dat
     return rollout.model_copy(update={"last_command": command})
 
 
-Verb = Callable[[Rollout, datetime], tuple[Rollout, str]]
+Verb = Callable[[Rollout, World, datetime], tuple[Rollout, str]]
 _VERBS: Final[Mapping[str, Verb]] = MappingProxyType(
     {
         "promote": _promote,
