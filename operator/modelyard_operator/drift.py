@@ -16,7 +16,11 @@ from modelyard_operator.resources import labels
 
 Manifest = dict[str, Any]
 
-QUANTITY: Final = re.compile(r"(?P<number>[+-]?\d+(?:\.\d+)?)(?P<suffix>[KMGTPE]i|[numkMGTPE]?)")
+QUANTITY: Final = re.compile(
+    r"(?P<number>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)(?P<suffix>[KMGTPE]i|[numkMGTPE]?)"
+)
+QUANTITY_FIELDS: Final = frozenset({"requests", "limits", "sizeLimit", "divisor"})
+"""Fields that hold a quantity or a map of them; elsewhere a string is compared to the letter."""
 SUFFIXES: Final = {
     "": Decimal(1),
     "n": Decimal("1e-9"),
@@ -36,18 +40,26 @@ def stamp(manifest: Manifest) -> Manifest:
     return {**manifest, "metadata": {**metadata, "annotations": annotations}}
 
 
-def differs(desired: object, live: object) -> bool:
+def differs(desired: object, live: object, *, quantity: bool = False) -> bool:
     """Tell whether a leaf of ``desired`` is not so in ``live``.
 
     Lists are compared item by item: a list of ours has no items that others may add.
+
+    Args:
+        desired: What we want, or a part of it.
+        live: The same place in the live object.
+        quantity: Strings in here are quantities.
     """
     match desired:
         case Mapping():
             if not isinstance(live, Mapping):
                 return bool(desired) or live is not None
-            return any(differs(value, live.get(key)) for key, value in desired.items())
+            return any(
+                differs(value, live.get(key), quantity=quantity or key in QUANTITY_FIELDS)
+                for key, value in desired.items()
+            )
         case str():
-            return desired != live and not _same_quantity(desired, live)
+            return desired != live and not (quantity and _same_quantity(desired, live))
         case Sequence():
             if not isinstance(live, Sequence) or len(live) != len(desired):
                 return bool(desired or live)
