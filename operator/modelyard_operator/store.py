@@ -39,8 +39,8 @@ class Store:
             return None
         shelf, place = self._place(key, raw)
         known = shelf.get(place)
-        if known and _version(known) >= _version(raw) and _uid(known) == _uid(raw):
-            return None
+        if known and _version(known) >= _version(raw):
+            return None  # an echo, or the last news of a namesake that is gone
         shelf[place] = slim(raw)
         return key
 
@@ -60,15 +60,21 @@ class Store:
             self._children.pop(key, None)
         return key
 
-    def replace(self, kind: str, listed: Iterable[Manifest]) -> set[Key]:
+    def uids(self, kind: str) -> frozenset[str]:
+        """Return which objects of a kind are known; taken before a list is asked for."""
+        return frozenset(_uid(raw) for raw in self._of_kind(kind))
+
+    def replace(self, kind: str, listed: Iterable[Manifest], known: frozenset[str]) -> set[Key]:
         """Make one kind equal to a complete list; returns whom that concerns.
 
-        A watch that was cut may have missed deletions, and kopf does not make up for them.
+        A watch that was cut may have missed deletions, and kopf does not make up for them. What came
+        or went while the list was read is the watch's to tell: ``known`` is what was there before.
         """
-        found = list(listed)
-        uids = {_uid(raw) for raw in found}
-        gone = [raw for raw in self._of_kind(kind) if _uid(raw) not in uids]
-        touched = [self.remove(raw) for raw in gone] + [self.put(raw) for raw in found]
+        now = self.uids(kind)
+        found = [raw for raw in listed if _uid(raw) in now or _uid(raw) not in known]
+        gone = known - {_uid(raw) for raw in found}
+        touched = [self.remove(raw) for raw in self._of_kind(kind) if _uid(raw) in gone]
+        touched += [self.put(raw) for raw in found]
         return {key for key in touched if key}
 
     def observe(self, key: Key) -> Observed | None:

@@ -59,11 +59,12 @@ async def sweep_forever(store: Store, cluster: Cluster, queue: WorkQueue[Key]) -
     while True:
         await asyncio.sleep(SWEEP_INTERVAL_S)
         for kind in WATCHED_KINDS:
+            known = store.uids(kind.name)
             try:
                 listed = [raw async for raw in cluster.list_all(kind)]
             except ModelyardOperatorError as error:
                 log.warning("sweep failed", kind=kind.name, error=str(error))
                 continue
-            for key in store.replace(kind.name, listed):
+            for key in store.replace(kind.name, listed, known):
                 metrics.SWEPT.inc()
                 queue.add(key)
