@@ -1,5 +1,6 @@
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -98,7 +99,7 @@ async def test_a_server_that_hangs_up_is_a_failure_not_an_end(digits: Digits) ->
     assert sample.error
 
 
-def test_digits_survive_the_file(digits: Digits, tmp_path) -> None:
+def test_digits_survive_the_file(digits: Digits, tmp_path: Path) -> None:
     path = tmp_path / "digits.npz"
     digits.save(path)
     again = Digits.load(path)

@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import pytest
 
@@ -6,7 +7,7 @@ from demo.load import parse
 from demo.samples import Sample, percentile, summarize
 
 
-def _sample(**changes) -> Sample:
+def _sample(**changes: Any) -> Sample:
     return Sample(10.0, 2.0, 200, "1", "digits-aaaa", correct=True)._replace(**changes)
 
 
@@ -28,7 +29,7 @@ def test_shares_and_accuracy_come_from_the_versions_that_answered() -> None:
         ({"revision": ""}, "200: not said by whom"),
     ],
 )
-def test_what_a_client_cannot_use_is_a_failure(changes, told: str) -> None:
+def test_what_a_client_cannot_use_is_a_failure(changes: dict[str, Any], told: str) -> None:
     summary = summarize([_sample(), _sample(**changes)])
     assert (summary.requests, summary.failed) == (2, 1)
     assert summary.answers == {"1": 1}

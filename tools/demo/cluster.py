@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from demo.errors import DemoError
-from demo.options import BUCKET, MODEL, NAMESPACE, ROOT
+from demo.options import BUCKET, MODEL, NAMESPACE, OPERATOR_NAMESPACE, RELEASE, ROOT
 from localcluster.errors import CommandError
 from localcluster.processes import run
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 FORWARDING: Final = re.compile(r"Forwarding from (127\.0\.0\.1:\d+) ->")
 STOP_S: Final = 5.0
+INSTALL_S: Final = 180
 READY_S: Final = 300
 
 
@@ -132,6 +133,29 @@ class Cluster:
             "data": {k: v for k, v in found["data"].items() if k != "AWS_ENDPOINT_URL"},
         }
         self.kubectl("apply", "--filename=-", stdin=json.dumps(secret))
+
+    def install(self, values: Sequence[str]) -> None:
+        """Install or upgrade the chart and wait for the operator.
+
+        Args:
+            values: ``key=value``, as ``helm --set-string`` takes them.
+
+        Raises:
+            DemoError: It does not come up; with the end of the operator's log.
+        """
+        place = f"--namespace={OPERATOR_NAMESPACE}"
+        try:
+            self.run(
+                *("helm", "upgrade", "--install", RELEASE, "charts/modelyard", place),
+                *("--create-namespace", "--wait", f"--timeout={INSTALL_S}s"),
+                *(word for value in values for word in ("--set-string", value)),
+            )
+        except DemoError as error:
+            try:
+                log = self.kubectl("logs", f"deployment/{RELEASE}", place, "--tail=15")
+            except DemoError:
+                raise error from None
+            raise DemoError(f"{error}\nThe operator's log ends with:\n{log}") from error
 
     def wait_ready(self, name: str) -> None:
         """Wait until a ModelDeployment is Ready.

@@ -142,12 +142,7 @@ class Story:
             f" --create-namespace --set ingressClassProfiles.{INGRESS_CLASS}={PROFILE} …"
         )
         with self._narrator.step("chart and operator"):
-            self._cluster.run(
-                *("helm", "upgrade", "--install", RELEASE, "charts/modelyard"),
-                *(f"--namespace={OPERATOR_NAMESPACE}", "--create-namespace"),
-                *(word for value in values for word in ("--set-string", value)),
-                *("--wait", "--timeout=5m"),
-            )
+            self._cluster.install(values)
 
     # --- the first models -----------------------------------------------------------------
 
