@@ -18,13 +18,21 @@ VALUES = {
 }
 
 
+def status(*, generation: int = 1, available: str = "True", updated: int = 1) -> dict:
+    return {
+        "observedGeneration": generation,
+        "replicas": 1,
+        "updatedReplicas": updated,
+        "conditions": [{"type": "Available", "status": available}],
+    }
+
+
 def as_seen(objects: list[dict]) -> dict[tuple[str, str], dict]:
     """What the cluster would return once everything works."""
     seen = {}
     for item in copy.deepcopy(objects):
         item["metadata"]["generation"] = 1
-        available = [{"type": "Available", "status": "True"}]
-        item["status"] = {"observedGeneration": 1, "conditions": available}
+        item["status"] = status()
         seen[item["kind"], item["metadata"]["name"]] = item
     return seen
 
@@ -60,17 +68,14 @@ def test_a_changed_value_asks_for_a_new_apply():
 
 
 @pytest.mark.parametrize(
-    "status",
-    [
-        {},
-        {"observedGeneration": 1, "conditions": [{"type": "Available", "status": "False"}]},
-        {"observedGeneration": 0, "conditions": [{"type": "Available", "status": "True"}]},
-    ],
+    "seen_status",
+    [{}, status(available="False"), status(generation=0), status(updated=0)],
+    ids=["no status", "not available", "older generation", "old pods"],
 )
-def test_a_deployment_that_is_not_available_yet_is_waited_for(status):
+def test_a_deployment_that_is_not_available_yet_is_waited_for(seen_status):
     manifest = render("s3", VALUES)
     seen = as_seen(manifest)
-    seen["Deployment", "s3"]["status"] = status
+    seen["Deployment", "s3"]["status"] = seen_status
 
     assert unready({"s3": manifest}, seen) == {"s3": "Deployment/s3"}
 

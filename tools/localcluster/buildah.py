@@ -88,9 +88,9 @@ class Buildah:
 
     def _command(self, *arguments: str) -> list[str]:
         storage = [f"--root={self.cache.images}/storage", f"--runroot={self.cache.images}/run"]
-        # In a mount namespace of its own: an interrupted build leaves no mount, and the folder
-        # that buildah's libraries insist on is a passing one.
-        script = 'mount -t tmpfs tmpfs /var/lib && exec "$@"'
+        # In a mount namespace of its own: an interrupted build leaves no mount, and the folders
+        # that buildah's libraries insist on are passing ones.
+        script = 'for d in /var/lib /var/cache; do mount -t tmpfs tmpfs $d; done; exec "$@"'
         program = ["buildah", *storage, "--storage-driver=overlay", *arguments]
         return ["unshare", "--mount", "sh", "-ec", script, "sh", *program]
 

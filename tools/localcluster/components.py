@@ -142,6 +142,7 @@ def control_plane(paths: ClusterPaths, kubernetes: Path) -> list[Component]:
                 f"--cluster-signing-cert-file={pki}/ca.crt",
                 f"--cluster-signing-key-file={pki}/ca.key",
                 "--use-service-account-credentials",
+                f"--flex-volume-plugin-dir={paths.root}/volume-plugins",
                 "--allocate-node-cidrs",
                 "--cluster-cidr=10.88.0.0/16",
                 f"--service-cluster-ip-range={SERVICES}",

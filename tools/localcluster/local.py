@@ -74,6 +74,7 @@ class LocalProvider:
         self._report = report
         self._supervisor = Supervisor(paths)
         self._containerd = Containerd(paths)
+        self._builder = ThreadPoolExecutor(1)
 
     @property
     def kubeconfig(self) -> Path:
@@ -86,25 +87,31 @@ class LocalProvider:
         """Create the cluster or repair it: start what is dead, in order, and nothing else."""
         self._require_root()
         packages.ensure(self._report)
-        with self._cache.lock(f"cluster-{self.paths.name}"), ThreadPoolExecutor(3) as pool:
-            wanted = addons.merge(self._recorded_addons(), addons_wanted)
-            built = self._build(pool, wanted)
-            pause = pool.submit(base_images.ensure_pause, self._cache)
-            kubernetes = built["kubernetes"].result()
-            self._prepare()
-            with self._report.step("control plane"):
-                self._start_control_plane(kubernetes)
-            with self._report.step("node"):
-                self._start_node(kubernetes, built["containerd"].result(), pause)
-            self._load_addon_images(wanted, built)
-            addons.install(
-                self.kubectl, wanted, self._addon_values(), self._report, self._addon_answers
-            )
-            if "dns" in wanted:
-                # After its role exists: refused once, it would wait long before it asks again.
-                self._ensure_all([components.dns(self.paths, built["coredns"].result())])
-            built["helm"].result()
-            self._addons_file.write_text(json.dumps(wanted))
+        with self._cache.lock(f"cluster-{self.paths.name}"), ThreadPoolExecutor(2) as pool:
+            try:
+                self._up(pool, addons.merge(self._recorded_addons(), addons_wanted))
+            finally:
+                # After a failure nobody waits for programs that are not being built yet.
+                self._builder.shutdown(cancel_futures=True)
+
+    def _up(self, pool: ThreadPoolExecutor, wanted: Sequence[str]) -> None:
+        built = self._build(pool, wanted)
+        pause = pool.submit(base_images.ensure_pause, self._cache)
+        kubernetes = built["kubernetes"].result()
+        self._prepare()
+        # Recorded before it is true: an `up` that fails from here is taken up by the next one.
+        self._addons_file.write_text(json.dumps(wanted))
+        with self._report.step("control plane"):
+            self._start_control_plane(kubernetes)
+        with self._report.step("node"):
+            self._start_node(kubernetes, built["containerd"].result(), pause)
+        self._load_addon_images(wanted, built)
+        values = self._addon_values()
+        addons.install(self.kubectl, wanted, values, self._report, self._addon_answers)
+        if "dns" in wanted:
+            # After its role exists: refused once, it would wait long before it asks again.
+            self._ensure_all([components.dns(self.paths, built["coredns"].result())])
+        built["helm"].result()
 
     def _build(self, pool: ThreadPoolExecutor, wanted: Sequence[str]) -> dict[str, Future[Path]]:
         """Build what is missing, one after the other: the compiler fills every core by itself."""
@@ -112,13 +119,11 @@ class LocalProvider:
         if not golang.folder(self._cache, golang.KUBERNETES).is_dir():
             # Downloading Debian packages leaves the processor to the compiler.
             pool.submit(base_images.ensure_python, self._cache, self._report)
-        builder = ThreadPoolExecutor(1)
         built = {
-            artifact.name: builder.submit(golang.ensure, self._cache, artifact, self._report)
+            artifact.name: self._builder.submit(golang.ensure, self._cache, artifact, self._report)
             for artifact in artifacts
         }
-        builder.submit(golang.tidy, self._cache)
-        builder.shutdown(wait=False)
+        self._builder.submit(golang.tidy, self._cache)
         return built
 
     def _prepare(self) -> None:

@@ -170,10 +170,15 @@ def _serves(live: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> bool:
     if wanted["kind"] == "Service":
         return True
     status = live.get("status", {})
-    # An older generation's condition says nothing about what was just applied.
-    if status.get("observedGeneration", live["metadata"].get("generation")) != live["metadata"].get(
-        "generation"
-    ):
-        return False
+    if wanted["kind"] == "Deployment":
+        # The pods of an older generation may be available; they are not what was just applied.
+        replicas = wanted["spec"]["replicas"]
+        seen = (
+            status.get("observedGeneration"),
+            status.get("updatedReplicas"),
+            status.get("replicas"),
+        )
+        if seen != (live["metadata"]["generation"], replicas, replicas):
+            return False
     conditions = {c["type"]: c["status"] for c in status.get("conditions", [])}
     return conditions.get("Available") == "True"
