@@ -115,9 +115,7 @@ class KindProvider:
 
     def invocation(self, argv: Sequence[str]) -> Invocation:
         """Return the command with the kubeconfig set; kind publishes its API server on loopback."""
-        return Invocation(
-            list(argv), client_environment(self.kubeconfig, self.paths.root / "client")
-        )
+        return Invocation(list(argv), client_environment(self.name, self.paths))
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
         """Run kubectl and return what it prints."""

@@ -324,7 +324,7 @@ class LocalProvider:
         self._require_running()
         programs = [golang.folder(self._cache, item) for item in (golang.KUBERNETES, golang.HELM)]
         path = ":".join([*map(str, programs), os.environ.get("PATH", "")])
-        environment = client_environment(self.kubeconfig, self.paths.root / "client")
+        environment = client_environment(self.name, self.paths)
         return Invocation(namespaces.enter(self.paths, argv), {**environment, "PATH": path})
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:

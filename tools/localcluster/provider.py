@@ -50,16 +50,20 @@ class Status:
     details: dict[str, Any] = field(default_factory=dict)
 
 
-def client_environment(kubeconfig: Path, state: Path) -> dict[str, str]:
+def client_environment(provider: str, paths: ClusterPaths) -> dict[str, str]:
     """Return the environment in which kubectl and helm keep everything in the cache.
 
     Args:
-        kubeconfig: The kubeconfig that they use.
-        state: Folder for what they keep between calls.
+        provider: The provider's name.
+        paths: The cluster.
     """
+    state = paths.root / "client"
     return {
         **os.environ,
-        "KUBECONFIG": str(kubeconfig),
+        "KUBECONFIG": str(paths.kubeconfig),
+        # This tool, called by the command: KUBECONFIG alone would look like a foreign cluster.
+        "CLUSTER": provider,
+        "MODELYARD_CLUSTER": paths.name,
         "KUBECACHEDIR": str(state / "kubectl"),
         "HELM_CACHE_HOME": str(state / "helm" / "cache"),
         "HELM_CONFIG_HOME": str(state / "helm" / "config"),
