@@ -63,7 +63,7 @@ class _ProblemResponse(Response):
             await send_problem(send, self._error, self._request_id)
 
 
-async def _on_bug(request: Request, error: Exception) -> Response:  # noqa: ARG001, RUF029
+async def _on_bug(request: Request, error: Exception) -> Response:  # noqa: ARG001 - Starlette's signature
     body = internal_problem(request.scope["modelyard.request_id"])
     return Response(body, 500, media_type="application/json")
 

@@ -75,7 +75,7 @@ def build(calls: Doubling, **limits: object) -> Batcher[Item, Item]:
 
 
 @pytest.mark.parametrize("inline", [False, True])
-async def test_an_idle_device_takes_a_lone_request_at_once(inline: bool) -> None:
+async def test_an_idle_device_takes_a_lone_request_at_once(*, inline: bool) -> None:
     calls = Doubling()
     batcher = build(calls, inline=inline)
     assert await batcher.submit([1, 2], key="k", rows=2, deadline=soon()) == [2, 4]
@@ -120,7 +120,7 @@ async def test_a_batch_counts_rows_and_never_mixes_keys() -> None:
 
 
 @pytest.mark.parametrize("inline", [False, True])
-async def test_a_large_request_is_cut_and_joined(inline: bool) -> None:
+async def test_a_large_request_is_cut_and_joined(*, inline: bool) -> None:
     calls = Doubling()
     batcher = build(calls, max_rows=4, inline=inline)
     item = list(range(11))
@@ -184,7 +184,7 @@ async def test_an_error_meant_for_the_caller_reaches_it_unwrapped() -> None:
 async def test_a_wrong_number_of_answers_is_an_error_for_all() -> None:
     class Short(Doubling):
         def run(self, items: Sequence[Item]) -> Sequence[Item]:
-            return []
+            return items[1:]
 
     batcher = build(Short())
     with pytest.raises(InferenceError, match="0 answers to 1"):
@@ -316,7 +316,7 @@ REQUESTS = st.lists(
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(requests=REQUESTS, max_rows=st.integers(1, 6), inline=st.booleans())
 def test_every_caller_gets_its_own_answer_whatever_the_others_do(
-    requests: list[tuple[str, Item, str]], max_rows: int, inline: bool
+    requests: list[tuple[str, Item, str]], max_rows: int, *, inline: bool
 ) -> None:
     async def scenario() -> None:
         calls = Doubling()

@@ -74,7 +74,7 @@ class Edge:
 
         try:
             await self._app(scope, receive, send_with_headers)
-        except Exception:
+        except Exception:  # noqa: BLE001 - the root of all request handling; logged and answered
             # If an answer has begun and is not complete, the server closes the connection.
             _log.exception("request failed", request_id=scope["modelyard.request_id"])
             if not started:

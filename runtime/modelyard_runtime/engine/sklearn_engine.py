@@ -14,7 +14,7 @@ from modelyard_runtime.tensors import datatype_of
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from modelyard_runtime.engine.protocol import Array, Arrays
+    from modelyard_runtime.engine.protocol import Arrays
 
 
 class SklearnModel:
@@ -25,7 +25,8 @@ class SklearnModel:
         features: Columns that it was fitted on; None when it does not say.
 
     Raises:
-        StartupError: ``WarmupFailed``, when it predicts neither from numbers nor from strings.
+        StartupError: ``WarmupFailed``, when it predicts neither from numbers nor, behind an encoder, from
+            strings.
     """
 
     format = "Sklearn"
@@ -64,24 +65,32 @@ class SklearnModel:
         return labels, np.asarray(self._estimator.predict_proba(table))
 
     def _try_out(self, features: int) -> tuple[str, Arrays]:
-        """Find out whether it takes numbers or strings: an estimator does not declare that."""
-        tables: dict[str, Array] = {
-            "FP64": np.zeros((2, features), dtype=DTYPES["FP64"]),
-            "BYTES": np.full((2, features), "a", dtype=DTYPES["BYTES"]),
-        }
-        problems: list[str] = []
-        for datatype, table in tables.items():
-            try:
-                if self._probabilities and isinstance(self._estimator.predict_proba(table), list):
-                    self._probabilities = False  # one table per target; the protocol has no such
-                return datatype, self.predict((table,))
-            except Exception as error:  # noqa: BLE001 - any estimator, any error: reported below
-                problems.append(f"{datatype}: {type(error).__name__}: {str(error)[:200]}")
-        raise StartupError(
-            Reason.WARMUP_FAILED,
-            "the estimator predicts neither from numbers nor from strings: " + "; ".join(problems),
-            hint="Fit it on a plain array of numbers or of strings, without column names.",
-        )
+        """Predict once: an estimator declares neither what it takes nor what it gives."""
+        datatype, table = "FP64", np.zeros((2, features), dtype=DTYPES["FP64"])
+        words = _known_words(self._estimator)
+        if words is not None:
+            datatype, table = "BYTES", np.array([words, words], dtype=DTYPES["BYTES"])
+        try:
+            if self._probabilities and isinstance(self._estimator.predict_proba(table), list):
+                self._probabilities = False  # one table per target; the protocol has no such
+            return datatype, self.predict((table,))
+        except Exception as error:
+            raise StartupError(
+                Reason.WARMUP_FAILED,
+                f"the estimator does not predict from a table of {datatype}: "
+                f"{type(error).__name__}: {str(error)[:300]}",
+                hint="Fit it on an array of numbers or of strings, without column names.",
+            ) from error
+
+
+def _known_words(estimator: Any) -> list[str] | None:
+    """Return a row of strings that an encoder in front was fitted on; None for numbers."""
+    steps = getattr(estimator, "steps", None)
+    first = steps[0][1] if steps else estimator
+    categories = getattr(first, "categories_", None)
+    if not isinstance(categories, list) or any(c.dtype.kind not in "OU" for c in categories):
+        return None
+    return [str(column[0]) for column in categories]
 
 
 def load_sklearn(path: Path, device: str) -> SklearnModel:
