@@ -23,7 +23,7 @@ from modelyard_operator.spec import RolloutSpec
 from testkit.operator_rollout import Cluster, Simulation, ask_for, seconds
 
 CHAOS = os.environ.get("HYPOTHESIS_PROFILE") == "chaos"
-EXAMPLES = int(os.environ.get("MODELYARD_ROLLOUT_EXAMPLES", 20_000 if CHAOS else 300))
+EXAMPLES = int(os.environ.get("MODELYARD_ROLLOUT_EXAMPLES") or (20_000 if CHAOS else 300))
 
 REVISIONS = ("fraud-a", "fraud-b", "fraud-c", "fraud-d")
 STEPS = (

@@ -1,0 +1,121 @@
+"""ModelDeployments, pods and children as the API server would show them to the operator."""
+
+import copy
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from modelyard_operator.observed import Observed
+from modelyard_operator.resources import labels
+from modelyard_operator.revision import Revision, target_revision
+from modelyard_operator.settings import OperatorSettings
+from modelyard_operator.spec import ModelDeployment
+from modelyard_operator.store import controller_uid
+
+Manifest = dict[str, Any]
+
+NOW: Final = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
+EARLIER: Final = "2026-01-01T11:00:00Z"
+URI: Final = "s3://models/fraud/8"
+EXPOSED: Final[Manifest] = {"hosts": ["fraud.example.com"], "ingressClassName": "nginx"}
+
+
+def operator_settings(**changes: Any) -> OperatorSettings:
+    return OperatorSettings(ingress_class_profiles={"nginx": "traefik-nginx"}, **changes)
+
+
+def raw_model_deployment(
+    name: str = "fraud",
+    *,
+    generation: int = 1,
+    annotations: Mapping[str, str] | None = None,
+    status: Manifest | None = None,
+    **spec: Any,
+) -> Manifest:
+    """Keyword arguments are the fields of ``spec``, in camelCase."""
+    return {
+        "apiVersion": "modelyard.dev/v1alpha1",
+        "kind": "ModelDeployment",
+        "metadata": {
+            "name": name,
+            "namespace": "ml",
+            "uid": f"uid-{name}",
+            "generation": generation,
+            "resourceVersion": "1",
+            "creationTimestamp": EARLIER,
+            "annotations": dict(annotations or {}),
+        },
+        "spec": {"model": {"uri": URI}, **spec},
+        "status": status or {},
+    }
+
+
+def model_deployment(name: str = "fraud", **given: Any) -> ModelDeployment:
+    return ModelDeployment.parse(raw_model_deployment(name, **given))
+
+
+def revision_of(owner: ModelDeployment) -> Revision:
+    return target_revision(owner, (), operator_settings().catalogue)
+
+
+def live(manifest: Manifest, *, version: int = 1, replicas: int | None = None) -> Manifest:
+    """A child after it was applied: the API server adds what it adds."""
+    made = copy.deepcopy(manifest)
+    made["metadata"] |= {
+        "uid": f"uid-{made['kind']}-{made['metadata']['name']}",
+        "resourceVersion": str(version),
+        "creationTimestamp": EARLIER,
+        "generation": 1,
+        "managedFields": [{"manager": labels.MANAGER, "time": EARLIER}],
+    }
+    if made["kind"] == "Deployment":
+        made["spec"]["replicas"] = 1 if replicas is None else replicas
+    return made
+
+
+def pod(
+    revision: str,
+    name: str | None = None,
+    *,
+    ready: bool = False,
+    annotations: Mapping[str, str] | None = None,
+    created: str = EARLIER,
+    owner: str = "fraud",
+    **status: Any,
+) -> Manifest:
+    """A pod of a revision; ``status`` fields as the kubelet writes them."""
+    name = name or f"{revision}-abc12"
+    conditions = list(status.pop("conditions", ()))
+    conditions.append({"type": "Ready", "status": "True" if ready else "False"})
+    return {
+        "kind": "Pod",
+        "metadata": {
+            "name": name,
+            "namespace": "ml",
+            "uid": f"uid-pod-{name}",
+            "resourceVersion": "1",
+            "creationTimestamp": created,
+            "labels": labels.for_revision(owner, revision),
+            "annotations": dict(annotations or {}),
+        },
+        "status": {"conditions": conditions, **status},
+    }
+
+
+def observe(owner: ModelDeployment, *objects: Manifest, **given: Any) -> Observed:
+    """Children and pods in any order; children of strangers are left out as in the store."""
+    children = {
+        (raw["kind"], raw["metadata"]["name"]): raw
+        for raw in objects
+        if raw["kind"] != "Pod" and controller_uid(raw) == owner.uid
+    }
+    pods = tuple(raw for raw in objects if raw["kind"] == "Pod")
+    return Observed(owner, children, pods, **given)
+
+
+def by_kind(objects: Any) -> dict[tuple[str, str], Manifest]:
+    return {(raw["kind"], raw["metadata"]["name"]): raw for raw in objects}
+
+
+def seconds(number: float) -> timedelta:
+    return timedelta(seconds=number)
