@@ -64,7 +64,7 @@ def demo(  # noqa: PLR0913 - one parameter for each option of the command line
     install: Annotated[
         bool, typer.Option(help="Install the chart; otherwise an operator must be running.")
     ] = True,
-    rate: Annotated[float, typer.Option(help="Requests a second during the rollout.")] = 150.0,
+    rate: Annotated[float, typer.Option(help="Requests a second during the rollout.")] = 120.0,
     registry: Annotated[
         str, typer.Option(help="Pull the images from here, e.g. ghcr.io/acme/, and build none.")
     ] = "",
@@ -116,7 +116,7 @@ def run(cluster: Cluster, narrator: Narrator, options: Options) -> bool:
     try:
         held = _tell(cluster, narrator, options)
         if keep:
-            play_on(cluster, narrator, created=created)
+            play_on(cluster, narrator)
     finally:
         if not keep:
             tear_down(cluster, narrator, created=created, installed=options.install)

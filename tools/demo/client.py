@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
 REPORT_EVERY_S: Final = 0.2
 REQUEST_TIMEOUT_S: Final = 30.0
-CONNECTIONS: Final = 64
+CONNECTIONS: Final = 32
+"""Requests that may be on their way at once."""
+CATCH_UP_S: Final = 0.5
+"""How far the load may lag behind its rate and make up for it."""
 REVISION: Final = "X-Modelyard-Revision"
 VERSION: Final = "X-Modelyard-Model-Version"
 
@@ -130,20 +133,29 @@ class Client:
         await asyncio.gather(*(work() for _ in range(concurrency)))
 
     async def ask_steadily(self, rate: float, stop: asyncio.Event) -> None:
-        """Ask ``rate`` times a second, whether answers have come or not, until told to stop."""
+        """Ask ``rate`` times a second until told to stop.
+
+        Answers are not waited for, until ``CONNECTIONS`` of them are missing: a machine too small
+        for the rate gets a lower one instead of a queue that only grows.
+        """
         running: set[asyncio.Task[None]] = set()
-        begun, number, reported = time.monotonic(), 0, 0.0
+        due = reported = time.monotonic()
+        number = 0
         while not stop.is_set():
-            due = begun + number / rate
             await asyncio.sleep(max(0.0, due - time.monotonic()))
+            if len(running) >= CONNECTIONS:
+                await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             task = asyncio.create_task(self.ask(number))
             running.add(task)
             task.add_done_callback(running.discard)
             number += 1
-            if due - reported >= REPORT_EVERY_S:
+            now = time.monotonic()
+            due = max(due + 1 / rate, now - CATCH_UP_S)
+            if now - reported >= REPORT_EVERY_S:
                 self.report()
-                reported = due
-        await asyncio.gather(*running)
+                reported = now
+        if running:
+            await asyncio.wait(running)
 
 
 async def run(target: Target, digits: Digits, rate: float, concurrency: int) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
-from demo.options import HOST, MODEL, NAMESPACE, OPERATOR_NAMESPACE, RELEASE
+from demo.options import EXAMPLES, HOST, MODEL, NAMESPACE, OPERATOR_NAMESPACE, PROXY, RELEASE
 from localcluster.paths import DEFAULT_NAME
 
 if TYPE_CHECKING:
@@ -12,32 +13,36 @@ if TYPE_CHECKING:
     from demo.narrator import Narrator
 
 
-def play_on(cluster: Cluster, narrator: Narrator, *, created: bool) -> None:
+def play_on(cluster: Cluster, narrator: Narrator) -> None:
     """Say what is running and what can be done with it.
 
     Args:
         cluster: The cluster, which stays.
         narrator: Who tells it.
-        created: The demo has created the cluster.
     """
     narrator.section("It is all still running: play on")
-    name = cluster_name(cluster)
-    inside = f"python -m localcluster{name} exec -- " if cluster.provider.name == "local" else ""
+    program = f"{sys.executable} -m localcluster{cluster_name(cluster)}"
+    inside = "inside " if cluster.provider.name != "existing" else ""
     narrator.tell(
         f"The operator is in namespace {OPERATOR_NAMESPACE}, the models in {NAMESPACE}, "
         "S3 in s3, Traefik in traefik."
     )
+    if inside:
+        narrator.tell("The cluster has a network of its own; this runs a command in there:")
+        narrator.command(f"alias inside='{program} exec --'")
     narrator.command(f"{inside}kubectl get mdep,pods,ingress -n {NAMESPACE}")
     narrator.command(f"{inside}kubectl describe mdep {MODEL} -n {NAMESPACE}")
-    with cluster.address("traefik", "traefik", 80) as address:
-        proxy = address if cluster.provider.name == "local" else "TRAEFIK"
-    narrator.command(f"{inside}curl -s -H 'Host: {HOST}' http://{proxy}/v2/models/{MODEL}")
+    if cluster.provider.name == "local":
+        with cluster.address(*PROXY) as address:
+            url = f"http://{address.removesuffix(':80')}/v2/models/{MODEL}"
+        narrator.command(f"{inside}curl -s -H 'Host: {HOST}' {url}")
     narrator.tell("Edit spec.model and apply it again, back to version 1 for instance, and watch:")
-    narrator.command(f"{inside}kubectl apply -f examples/digits/v1.yaml")
+    narrator.command(f"{inside}kubectl apply -f {EXAMPLES / 'v1.yaml'}")
     narrator.command(f"{inside}kubectl get mdep {MODEL} -n {NAMESPACE} --watch")
-    if created or cluster.provider.name != "existing":
+    if inside:
         narrator.tell("Remove it all (`python -m demo --down` does so at its end):")
-        narrator.command("make down" if not name else f"python -m localcluster{name} down")
+        named = cluster_name(cluster) or cluster.provider.name == "kind"
+        narrator.command(f"{program} down" if named else "make down")
     else:
         narrator.tell("Remove it (`python -m demo --down` does so at its end):")
         narrator.command(f"kubectl delete namespace {NAMESPACE}")

@@ -16,6 +16,8 @@ HOST: Final = "digits.example.com"
 SKLEARN_HOST: Final = "digits-knn.example.com"
 OPERATOR_NAMESPACE: Final = "modelyard-system"
 RELEASE: Final = "modelyard"
+PROXY: Final = ("traefik", "traefik", 80)
+"""Namespace, name and port of the Service."""
 BUCKET: Final = "models"
 ADDONS: Final = ("dns", "traefik", "s3")
 
@@ -40,7 +42,7 @@ class Options:
     torch_index_url: str = ""
     proxy_address: str = ""
     install: bool = True
-    rate: float = 150.0
+    rate: float = 120.0
     keep: bool | None = None
 
     @property

@@ -20,6 +20,7 @@ from demo.options import (
     MODEL,
     NAMESPACE,
     OPERATOR_NAMESPACE,
+    PROXY,
     RELEASE,
     ROOT,
     SKLEARN_HOST,
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
 SECRET: Final = "s3"  # noqa: S105 - the Secret's name
 INGRESS_CLASS: Final = "nginx"
 PROFILE: Final = "traefik-nginx"
-PROXY: Final = ("traefik", "traefik", 80)
 
 
 class Story:

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from demo.rollout import Rollout, Step
     from demo.samples import Summary
 
-BAR_CELLS: Final = 20
+BAR_CELLS: Final = 12
 WORDS: Final = {
-    "Idle": "nothing is rolled out",
+    "Idle": "nothing is in progress",
     "Warming": "pods of version {version} get ready",
     "Shifting": "the route moves",
     "Baking": "the weight is confirmed; clients are counted",
@@ -34,7 +34,7 @@ WORDS: Final = {
 def render(
     rollout: Rollout, steps: Sequence[tuple[Step, Summary]], total: Summary, elapsed_s: float
 ) -> RenderableType:
-    """Return the table and the line below it.
+    """Return the table and the lines below it.
 
     Args:
         rollout: Where the rollout stands.
@@ -42,25 +42,20 @@ def render(
         total: Figures of all requests since the load began.
         elapsed_s: Time since the load began.
     """
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    # 76 columns: a terminal of 80 shows it all.
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
     table.add_column("step")
     table.add_column("weight", justify="right")
-    table.add_column("clients saw", justify="right")
-    table.add_column("")
-    for heading in ("requests", "errors", "p50", "p99", "v1 right", "v2 right"):
+    table.add_column("clients saw", min_width=BAR_CELLS + 8)
+    for heading in ("requests", "errors", "p50 ms", "p99 ms", "v1", "v2"):
         table.add_column(heading, justify="right")
     for step, summary in steps:
         table.add_row(*_row(step, summary, rollout.version))
-    errors = Text(f"{total.failed} failed", style="bold red" if total.failed else "green")
-    state = WORDS.get(rollout.state, "").format(version=rollout.version)
-    line = Text.assemble(
-        (f"{rollout.state}", "bold"),
-        (f" · {state} · " if state else " · "),
-        f"{total.requests:,} requests, ",
-        errors,
-        (f" · {elapsed_s:.0f} s", "dim"),
-    )
-    return Group(table, line)
+    failed = Text(f"{total.failed} failed", style="bold red" if total.failed else "green")
+    sums = Text.assemble(f"{total.requests:,} requests, ", failed, (f" · {elapsed_s:.0f} s", "dim"))
+    words = WORDS.get(rollout.state, "").format(version=rollout.version)
+    state = Text.assemble((rollout.state, "bold"), f": {words}" if words else "")
+    return Group(table, state, sums)
 
 
 def describe(rollout: Rollout, steps: Sequence[tuple[Step, Summary]], total: Summary) -> str:
@@ -95,14 +90,16 @@ def _row(step: Step, summary: Summary, version: str) -> list[Text | str]:
     return [
         Text.assemble(mark, f" {step.number}"),
         f"{step.weight} %",
-        f"{_number(summary.share(version), '.1f')} %" if summary.answers else "-",
-        bar(summary.share(version), step.weight),
+        Text.assemble(
+            f"{_number(summary.share(version), '5.1f', ' %')} ".rjust(8),
+            bar(summary.share(version), step.weight),
+        ),
         f"{summary.requests:,}" if step.began_s else "-",
         Text(str(summary.failed), style="bold red" if summary.failed else ""),
-        _number(summary.p50_ms, ".1f", " ms"),
-        _number(summary.p99_ms, ".1f", " ms"),
-        _number(100 * summary.accuracy("1"), ".1f", " %"),
-        _number(100 * summary.accuracy("2"), ".1f", " %"),
+        _number(summary.p50_ms, ".1f"),
+        _number(summary.p99_ms, ".1f"),
+        _number(100 * summary.accuracy("1"), ".1f", "%"),
+        _number(100 * summary.accuracy("2"), ".1f", "%"),
     ]
 
 
