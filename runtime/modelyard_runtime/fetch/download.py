@@ -195,7 +195,7 @@ class Download:
             path.unlink()
             raise StartupError(
                 Reason.SOURCE_UNREACHABLE,
-                f"{file.path} changed while it was read",
+                f"{file.path} changed while it was read, or cannot be resumed",
                 hint="Publish each version under a name of its own.",
                 retryable=True,
             ) from error

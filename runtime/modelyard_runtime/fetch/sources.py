@@ -13,6 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 import obstore
 from obstore.exceptions import (
     BaseError,
+    NotSupportedError,
     PermissionDeniedError,
     PreconditionError,
     UnauthenticatedError,
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 
     from modelyard_runtime.settings import FetchSettings
 
-_CHUNK_BYTES: Final = 4 * 2**20
+_CHUNK_BYTES: Final = 2**18
+"""What is lost at most when a transfer breaks; large enough to be cheap."""
 _RETRY: Final[Any] = {
     "max_retries": 3,
     "retry_timeout": timedelta(seconds=30),
@@ -359,7 +361,7 @@ def _stream(store: Any, key: str, file: RemoteFile, offset: int, uri: str) -> It
             raise ChangedError(file.path)
         for chunk in answer.stream(min_chunk_size=_CHUNK_BYTES):
             yield bytes(chunk)
-    except PreconditionError as error:
+    except (PreconditionError, NotSupportedError) as error:  # replaced, or a server without ranges
         raise ChangedError(file.path) from error
     except (BaseError, OSError) as error:
         if "non-partial response" in str(error):
