@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from typing import Any, cast
 
 import kopf
 from pydantic import ValidationError
@@ -25,6 +26,8 @@ def main() -> None:
     asyncio.run(
         kopf.operator(
             registry=build_registry(operator),
+            # Given, because kopf would ask for the name of a user that an image need not have.
+            identity=cast("Any", settings.pod_name),
             standalone=True,
             clusterwide=not settings.namespaces,
             namespaces=settings.namespaces,
