@@ -1,0 +1,242 @@
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from modelyard_operator.conditions import Condition, Pass, build_conditions, progress
+from modelyard_operator.desired import desired_state
+from modelyard_operator.observed import Observed
+from modelyard_operator.plan import Plan
+from modelyard_operator.rollout.machine import SETTLE
+from modelyard_operator.rollout.state import PlannedStep, Rollout, RolloutState
+from testkit.operator_cluster import Bench
+from testkit.operator_objects import (
+    EXPOSED,
+    NOW,
+    live,
+    model_deployment,
+    observe,
+    operator_settings,
+    pod,
+    raw_model_deployment,
+)
+
+S = RolloutState
+PLAN = (PlannedStep(weight=20, bake_seconds=0), PlannedStep(weight=100, bake_seconds=0))
+
+
+def look(
+    *extra: Any,
+    settings: Any = None,
+    rollout: Rollout | None = None,
+    ready: bool = True,
+    last_shift: Any = None,
+    **spec: Any,
+) -> Pass:
+    """One pass over a ModelDeployment that serves its target, unless told otherwise."""
+    owner = model_deployment(**spec)
+    settings = settings or operator_settings()
+    first = desired_state(Observed(owner), settings, NOW)
+    name = first.target.name if first.target else "fraud-none"
+    idle = Rollout(state=S.IDLE, stable=name) if rollout is None else rollout
+    owner = owner.model_copy(update={"status": _status(idle)})
+    bare = desired_state(observe(owner), settings, NOW)
+    children = [live(one) for one in bare.objects]
+    seen = observe(owner, *children, *extra, *([pod(name, ready=True)] if ready else []))
+    plan = replace(desired_state(seen, settings, NOW), rollout=idle)
+    return Pass.of(seen, plan, last_shift, NOW)
+
+
+def _status(rollout: Rollout) -> dict[str, Any]:
+    roles = {"stable": rollout.stable, "candidate": rollout.candidate}
+    return {
+        "rollout": rollout.to_status(),
+        **{role: {"revision": name} for role, name in roles.items() if name},
+    }
+
+
+def conditions(seen: Pass) -> dict[str, Condition]:
+    return {condition.type: condition for condition in build_conditions(seen)}
+
+
+def said(seen: Pass, type_: str) -> tuple[bool | None, str]:
+    condition = conditions(seen)[type_]
+    assert condition.message
+    return condition.status, condition.reason
+
+
+def during(state: RolloutState, **changes: Any) -> Rollout:
+    base = Rollout(state=state, stable="fraud-old", candidate="fraud-new", plan=PLAN, step=1)
+    return base.model_copy(update={"weight": 20, **changes})
+
+
+def test_all_is_well() -> None:
+    found = {type_: one.status for type_, one in conditions(look(exposure=EXPOSED)).items()}
+    assert found == {
+        "Ready": True,
+        "Available": True,
+        "Progressing": False,
+        "ModelReady": True,
+        "RoutesReady": True,
+        "ScalingActive": False,
+        "FeaturesUnsupported": False,
+        "Suspended": False,
+        "Reconciling": False,
+        "Stalled": False,
+    }
+
+
+@pytest.mark.parametrize(
+    ("seen", "reason"),
+    [
+        (look(suspend=True), "Suspended"),
+        (look(model={"uri": "ftp://x"}), "UnsupportedURIScheme"),
+        (look(rollout=Rollout(), ready=False), "Initializing"),
+        (look(rollout=during(S.WARMING)), "RolloutInProgress"),
+        (look(ready=False, replicas=0), "ScaledToZero"),
+        (look(ready=False), "NoReadyReplicas"),
+        (look(last_shift=NOW), "RoutesSettling"),
+        (look(last_shift=NOW - SETTLE), "Serving"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_ready_names_the_first_thing_that_is_wrong(seen: Pass, reason: str) -> None:
+    assert said(seen, "Ready") == (reason == "Serving", reason)
+
+
+def test_routes_that_are_not_as_wanted_are_pending() -> None:
+    seen = look(exposure=EXPOSED)
+    seen = replace(seen, plan=replace(seen.plan, routes_changed=True))
+    assert said(seen, "Ready") == (False, "RoutesPending")
+    assert said(seen, "RoutesReady") == (False, "RoutesPending")
+    assert said(seen, "Available") == (True, "Serving")
+    assert said(seen, "Reconciling") == (True, "RoutesPending")
+    other = replace(seen.plan.world, primary="fraud-other")
+    seen = replace(seen, plan=replace(seen.plan, routes_changed=False, world=other))
+    assert said(seen, "RoutesReady") == (False, "RoutesPending")
+
+
+def test_available_tells_that_something_serves() -> None:
+    assert said(look(ready=False), "Available") == (False, "NoReadyReplicas")
+    assert said(look(rollout=Rollout(), ready=False), "Available") == (False, "NoReadyReplicas")
+    assert said(look(suspend=True), "Available") == (False, "Suspended")
+    assert said(look(rollout=Rollout(), ready=False), "RoutesReady") == (False, "NothingToRoute")
+
+
+@pytest.mark.parametrize(
+    ("rollout", "text"),
+    [
+        (during(S.WARMING), "step 1 of 2: fraud-new gets its pods ready"),
+        (during(S.SHIFTING), "step 1 of 2: the routes move 20 % to fraud-new"),
+        (during(S.BAKING), "step 1 of 2: 20 % of the requests go to fraud-new"),
+        (during(S.PAUSED, paused_reason="Step"), "step 1 of 2: paused at 20 % (Step)"),
+        (during(S.PROMOTING, stable="fraud-new", candidate=None), "fraud-new takes over"),
+        (during(S.RETIRING, previous="fraud-old"), "fraud-old retires"),
+        (during(S.DRAINING), "fraud-new is dropped"),
+        (Rollout(candidate="fraud-new"), "fraud-new: Initializing"),
+    ],
+)
+def test_progress_is_a_sentence(rollout: Rollout, text: str) -> None:
+    seen = look(rollout=rollout)
+    assert progress(seen) == text
+    assert said(seen, "Progressing") == (True, rollout.state.value)
+
+
+def test_a_rollout_past_its_deadline_is_stalled() -> None:
+    late = during(S.WARMING, deadline_time=NOW)
+    seen = look(rollout=late)
+    assert said(seen, "Progressing") == (False, "ProgressDeadlineExceeded")
+    assert said(seen, "Stalled") == (True, "ProgressDeadlineExceeded")
+    assert said(seen, "Reconciling") == (False, "Done")
+    early = replace(seen, now=NOW - timedelta(seconds=1))
+    assert said(early, "Stalled") == (False, "NotStalled")
+
+
+def test_a_failure_that_waiting_does_not_mend_is_stalled() -> None:
+    bad = look(model={"uri": "ftp://x"})
+    assert said(bad, "Stalled") == (True, "UnsupportedURIScheme")
+    assert said(bad, "ModelReady") == (False, "UnsupportedURIScheme")
+    assert bad.plan.failure is not None
+    passing = replace(bad.plan.failure, retryable=True)
+    waiting = replace(bad, plan=replace(bad.plan, failure=passing))
+    assert said(waiting, "Stalled") == (False, "NotStalled")
+    assert said(waiting, "Reconciling") == (True, "UnsupportedURIScheme")
+
+
+def test_a_suspended_object_is_not_busy() -> None:
+    seen = look(suspend=True)
+    assert said(seen, "Suspended") == (True, "Suspended")
+    assert said(seen, "Reconciling") == (False, "Done")
+    assert said(seen, "Progressing") == (False, "Idle")
+
+
+def test_the_model_is_not_ready_before_an_inference() -> None:
+    assert said(look(ready=False), "ModelReady") == (False, "NotLoaded")
+
+
+def test_gaps_of_the_proxy_are_said() -> None:
+    seen = look(exposure=EXPOSED, settings=operator_settings().model_copy(
+        update={"ingress_class_profiles": {}}
+    ))  # fmt: skip
+    assert said(seen, "FeaturesUnsupported") == (True, "ProfileLimit")
+    assert "rollout.steps" in conditions(seen)["FeaturesUnsupported"].message
+
+
+SCALING = {"maxReplicas": 3, "metrics": [{"type": "Resource", "resource": "cpu", "target": 70}]}
+
+
+def autoscaler(status: str, reason: str, kind: str = "ScalingActive") -> dict[str, Any]:
+    name = look(scaling=SCALING).plan.rollout.stable
+    made = next(
+        live(one) for one in look(scaling=SCALING).plan.objects
+        if one["kind"] == "HorizontalPodAutoscaler" and one["metadata"]["name"] == name
+    )  # fmt: skip
+    found = {"type": kind, "status": status, "reason": reason, "message": "17 of 23"}
+    return made | {"status": {"conditions": [found]}}
+
+
+@pytest.mark.parametrize(
+    ("seen", "expected"),
+    [
+        (look(), (False, "FixedReplicas")),
+        (look(scaling=SCALING, suspend=True), (False, "Suspended")),
+        (look(scaling=SCALING), (None, "Pending")),
+        (look(autoscaler("True", "ValidMetricFound"), scaling=SCALING), (True, "ValidMetricFound")),
+        (look(autoscaler("False", "FailedGet"), scaling=SCALING), (False, "FailedGet")),
+        (look(autoscaler("True", "x", "AbleToScale"), scaling=SCALING), (None, "Pending")),
+        (look(scaling=SCALING, rollout=Rollout()), (None, "Pending")),
+    ],
+)
+def test_scaling_repeats_the_autoscaler(seen: Pass, expected: tuple[bool | None, str]) -> None:
+    assert said(seen, "ScalingActive") == expected
+    if expected[0]:
+        assert "17" not in conditions(seen)["ScalingActive"].message
+
+
+def test_a_condition_keeps_its_time_while_its_status_stays() -> None:
+    before = [
+        {"type": "Available", "status": "True", "lastTransitionTime": "never"},
+        {"type": "Ready", "status": "True", "lastTransitionTime": "then"},
+    ]
+    same = Condition("Ready", True, "Other", "words").to_status(before, 7, NOW)
+    assert (same["lastTransitionTime"], same["observedGeneration"]) == ("then", 7)
+    other = Condition("Ready", None, "Other", "words").to_status(before, 7, NOW)
+    assert (other["status"], other["lastTransitionTime"]) == ("Unknown", "2026-01-01T12:00:00Z")
+    assert Condition("New", False, "x", "y").to_status((), 1, NOW)["status"] == "False"
+
+
+async def test_ready_is_false_the_moment_an_edit_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(raw_model_deployment(exposure=EXPOSED), monkeypatch)
+    await bench.rest()
+    bench.edit(model={"uri": "s3://models/fraud/9"})
+    await bench.once()
+    ready = next(c for c in bench.status["conditions"] if c["type"] == "Ready")
+    assert (ready["status"], ready["observedGeneration"]) == ("False", 2)
+    assert isinstance(bench.status["rollout"], dict)
+
+
+def test_a_plan_is_complete_without_extras() -> None:
+    seen = look()
+    plan = Plan(seen.plan.rollout, seen.plan.traffic, seen.plan.world, seen.plan.target)
+    assert (plan.objects, plan.gaps, plan.wake) == ((), (), None)
