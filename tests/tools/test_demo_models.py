@@ -8,6 +8,7 @@ import yaml
 from demo.cluster import explain
 from demo.digits import split
 from demo.images import builds_of
+from demo.models import read_report
 from demo.options import Options, stays
 from demo.story import with_digest
 
@@ -45,7 +46,7 @@ def test_held_out_digits_are_never_trained_on() -> None:
 @pytest.mark.torch
 @pytest.mark.slow
 def test_the_models_keep_the_promises_that_the_demo_makes(tmp_path: Path) -> None:
-    from demo.training import read_report, train_all  # noqa: PLC0415 - torch
+    from demo.training import train_all  # noqa: PLC0415 - torch
 
     trained = train_all(tmp_path)
     assert read_report(tmp_path) == trained

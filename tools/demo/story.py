@@ -13,6 +13,7 @@ from demo.canary import Canary
 from demo.client import Target
 from demo.errors import DemoError
 from demo.load import Clients
+from demo.models import HELD_OUT_FILE, read_report
 from demo.options import (
     ADDONS,
     EXAMPLES,
@@ -28,7 +29,6 @@ from demo.options import (
 )
 from demo.rollout import Rollout
 from demo.samples import summarize
-from demo.training import HELD_OUT_FILE, read_report
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -37,10 +37,10 @@ if TYPE_CHECKING:
     from demo.checks import Check
     from demo.cluster import Cluster
     from demo.images import Images
+    from demo.models import Trained
     from demo.narrator import Narrator
     from demo.options import Options
     from demo.samples import Summary
-    from demo.training import Trained
 
 SECRET: Final = "s3"  # noqa: S105 - the Secret's name
 INGRESS_CLASS: Final = "nginx"
@@ -99,6 +99,7 @@ class Story:
         try:
             with say.step(f"cluster ({self._cluster.provider.name}) with {', '.join(ADDONS)}"):
                 self._cluster.provider.up(ADDONS)
+            self._clear()
             images.start()
             with say.step("train three models on 1,297 of the 1,797 scans", "some seconds"):
                 _, told = training.communicate()
@@ -110,15 +111,23 @@ class Story:
         self._trained = read_report(self._folder)
         for model in self._trained:
             say.tell(f"{model.key:<26} {model.what:<33} {model.accuracy:.1%} of 500 held-out")
-        self._clear()
         with say.step("upload them to s3://models"):
             self._cluster.upload(self._folder, [model.key for model in self._trained])
 
     def _clear(self) -> None:
-        """Remove what an earlier demo has left running, so that version 1 is the first again."""
+        """Begin to remove what an earlier demo has left, so that version 1 is the first again."""
         if self._cluster.exists("namespace", NAMESPACE):
-            with self._narrator.step(f"remove namespace {NAMESPACE} of an earlier demo"):
-                self._cluster.kubectl("delete", "namespace", NAMESPACE, "--wait")
+            self._narrator.tell("An earlier demo still runs here; it is removed meanwhile.")
+            self._cluster.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
+
+    def _make_namespace(self) -> None:
+        if self._cluster.exists("namespace", NAMESPACE):
+            with self._narrator.step("wait until the earlier demo is gone"):
+                self._cluster.kubectl(
+                    "wait", "--for=delete", f"namespace/{NAMESPACE}", "--timeout=180s"
+                )
+        self._cluster.kubectl("create", "namespace", NAMESPACE)
+        self._cluster.copy_credentials(SECRET)
 
     # --- the operator ---------------------------------------------------------------------
 
@@ -151,8 +160,7 @@ class Story:
         images.wait("slim")
         if not images.is_ready("torch"):
             self._narrator.tell("The image with torch is still being built; this one needs none.")
-        self._cluster.kubectl("create", "namespace", NAMESPACE)
-        self._cluster.copy_credentials(SECRET)
+        self._make_namespace()
         file = EXAMPLES / "sklearn.yaml"
         manifest = (ROOT / file).read_text(encoding="utf-8")
         trained = self._trained[2]

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import sys
 import time
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -16,36 +14,16 @@ from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
 
 from demo.digits import split
+from demo.models import HELD_OUT_FILE, Trained, write_report
 
 if TYPE_CHECKING:
     from demo.digits import Digits
 
-HELD_OUT_FILE: Final = "held-out.npz"
-REPORT_FILE: Final = "report.json"
 BLACK: Final = 16.0
 BATCH: Final = 64
 PIXELS: Final = 64
 CLASSES: Final = 10
 SEED: Final = 0
-
-
-@dataclass(frozen=True)
-class Trained:
-    """One model on disk.
-
-    Attributes:
-        key: Where it goes below the bucket, e.g. ``digits/1/model.pt2``.
-        what: What kind of model it is, in words.
-        accuracy: Share of the held-out digits that it gets right, computed without a server.
-        seconds: Time to train it.
-        digest: ``sha256:…`` of the file.
-    """
-
-    key: str
-    what: str
-    accuracy: float
-    seconds: float
-    digest: str
 
 
 class Linear(nn.Module):
@@ -167,13 +145,8 @@ def train_all(folder: Path) -> list[Trained]:
         train_torch("digits/2/model.pt2", folder, epochs=15, learning_rate=2e-3),
         train_sklearn("digits-knn/1/model.joblib", folder),
     ]
-    (folder / REPORT_FILE).write_text(json.dumps([asdict(item) for item in trained]))
+    write_report(folder, trained)
     return trained
-
-
-def read_report(folder: Path) -> list[Trained]:
-    """Return what ``train_all`` has written."""
-    return [Trained(**item) for item in json.loads((folder / REPORT_FILE).read_text())]
 
 
 def _place(folder: Path, key: str) -> Path:
