@@ -2,12 +2,15 @@
 
 `make test` brings the cluster up; `python -m localcluster up --addons dns,traefik,s3,metrics-server`
 does it by hand. From the first fixture on, the session runs inside the cluster's network.
+
+A test with the marker `together` takes `lab` alone and runs in a thread beside the others, from the
+session's start on: most of such a test is waiting. Its place in the list is where it is reported.
 """
 
-import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from subprocess import CompletedProcess
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -16,8 +19,13 @@ from testkit.cluster_lab import Bench, Lab, open_lab
 TIMEOUT_S: Final = 600
 LAST: Final = "fleet"
 """Tests with this fixture switch the chart's operator off, so that they come last."""
-EARLY: Final = ("autoscaled", "failing", "fleet_models")
-"""Fixtures that begin something long; started before the first test, if any test wants them."""
+RUNNING: Final = pytest.StashKey[Future[None]]()
+FIGURES: Final = pytest.StashKey[dict[str, object]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "together: runs beside the other tests; takes `lab` alone")
+    config.stash[FIGURES] = {}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -27,15 +35,35 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: LAST in getattr(item, "fixturenames", ()))
 
 
-@pytest.fixture(scope="session")
-def chaos() -> bool:
-    """Whether there is time for the long runs."""
-    return os.environ.get("MODELYARD_CHAOS") == "1"
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Report a test that runs in a thread: its result is that of the thread."""
+    running = pyfuncitem.stash.get(RUNNING, None)
+    if running is None:
+        return None
+    running.result()
+    return True
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    for name, value in config.stash[FIGURES].items():
+        terminalreporter.write_line(f"{name}: {value}")
 
 
 @pytest.fixture(scope="session")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def figures(pytestconfig: pytest.Config) -> dict[str, object]:
+    """Measured values that are shown at the end."""
+    return pytestconfig.stash[FIGURES]
+
+
+@pytest.fixture(scope="session")
+def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     with open_lab(tmp_path_factory.mktemp("artifacts")) as opened:
+        for item in request.session.items:
+            if item.get_closest_marker("together"):
+                item.stash[RUNNING] = opened.executor.submit(_call, item, opened)
         yield opened
 
 
@@ -44,15 +72,14 @@ def kubectl(lab: Lab) -> Callable[..., CompletedProcess[str]]:
     return lab.kubectl
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _early(request: pytest.FixtureRequest) -> None:
-    wanted = {name for item in request.session.items for name in getattr(item, "fixturenames", ())}
-    for name in EARLY:
-        if name in wanted:
-            request.getfixturevalue(name)
+@pytest.fixture(scope="module")
+def bench(request: pytest.FixtureRequest, lab: Lab) -> Iterator[Bench]:
+    """A namespace for the tests of one module."""
+    hint = request.module.__name__.rpartition(".")[2].removeprefix("test_").replace("_", "-")
+    with lab.bench(hint) as lent:
+        yield lent
 
 
-@pytest.fixture
-def bench(request: pytest.FixtureRequest, lab: Lab) -> Bench:
-    """A namespace for one test."""
-    return lab.bench(request.node.name.removeprefix("test_").replace("_", "-")[:20].strip("-"))
+def _call(item: Any, lab: Lab) -> None:
+    callspec = getattr(item, "callspec", None)
+    item.obj(lab=lab, **(callspec.params if callspec else {}))

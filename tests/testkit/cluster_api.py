@@ -133,9 +133,7 @@ class Api:
         seen = json.dumps((last or {}).get("status"), indent=1)
         raise AssertionError(f"{kind} {namespace}/{name} after {timeout_s:.0f} s: {seen}")
 
-    def until_gone(
-        self, kind: str, namespace: str, name: str, timeout_s: float = WATCH_S
-    ) -> None:
+    def until_gone(self, kind: str, namespace: str, name: str, timeout_s: float = WATCH_S) -> None:
         for seen in self.watch(kind, namespace, name, timeout_s):
             if seen is None:
                 return

@@ -7,10 +7,12 @@ import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any, Final, Self
+
+from obstore.store import S3Store
 
 from localcluster.image import ImageBuild
 from localcluster.names import canonical
@@ -18,8 +20,6 @@ from localcluster.namespaces import inside
 from localcluster.paths import DEFAULT_NAME, Cache, ClusterPaths
 from localcluster.provider import Provider, choose, make
 from localcluster.report import Report
-from obstore.store import S3Store
-
 from testkit.cluster_api import Api, Manifest, is_ready
 from testkit.cluster_models import SECRET, merge, model_deployment, write_artifacts
 from testkit.cluster_traffic import Route
@@ -35,6 +35,7 @@ SLIM_IMAGE: Final = f"{RUNTIME_IMAGE}:{TAG}-slim"
 INGRESS_CLASS: Final = "nginx"
 BUCKET: Final = "models"
 READY_S: Final = 150.0
+WORKERS: Final = 8
 
 
 @dataclass(frozen=True)
@@ -46,14 +47,12 @@ class Lab:
         api: The API server.
         prefix: Where this session's artifacts lie: `s3://bucket/folder`.
         executor: Runs what takes long beside the tests.
-        namespaces: Namespaces that the session has made.
     """
 
     provider: Provider
     api: Api
     prefix: str
     executor: ThreadPoolExecutor
-    namespaces: list[str] = field(default_factory=list)
 
     def kubectl(
         self, *arguments: str, stdin: str | None = None, check: bool = True
@@ -88,11 +87,17 @@ class Lab:
         found = self.api.need("Service", namespace, service)
         return f"{found['spec']['clusterIP']}:{port}"
 
-    def bench(self, hint: str) -> "Bench":
-        """Make a namespace with the credentials of the bucket."""
+    @contextmanager
+    def bench(self, hint: str) -> Iterator["Bench"]:
+        """Lend a namespace with the credentials of the bucket; nobody waits for its end."""
         name = f"t-{hint}-{uuid.uuid4().hex[:5]}"
         self.api.create("Namespace", "", {"metadata": {"name": name}})
-        self.namespaces.append(name)
+        try:
+            yield self._furnish(name)
+        finally:
+            self.api.delete("Namespace", "", name)
+
+    def _furnish(self, name: str) -> "Bench":
         kept = self.api.need("Secret", "s3", SECRET)["data"]
         data = {key: value for key, value in kept.items() if key != "AWS_ENDPOINT_URL"}
         self.api.create("Secret", name, {"metadata": {"name": SECRET}, "data": data})
@@ -203,7 +208,7 @@ class Served:
 
 @contextmanager
 def open_lab(folder: Path) -> Iterator[Lab]:
-    """Build images, install the chart and upload the artifacts; namespaces go at the end.
+    """Build images, install the chart and upload the artifacts.
 
     Args:
         folder: Empty folder for temporary files.
@@ -219,28 +224,20 @@ def open_lab(folder: Path) -> Iterator[Lab]:
     with (
         network,
         Api.of(provider.kubeconfig) as api,
-        ThreadPoolExecutor(max_workers=32) as executor,
+        ThreadPoolExecutor(max_workers=WORKERS) as executor,
     ):
         prefix = f"tests/{uuid.uuid4().hex[:8]}"
         lab = Lab(provider, api, f"s3://{BUCKET}/{prefix}", executor)
         installed = executor.submit(_install, lab, digest)
         _upload(lab, folder, prefix)
         installed.result()
-        try:
-            yield lab
-        finally:
-            for namespace in lab.namespaces:
-                api.delete("Namespace", "", namespace)
+        yield lab
 
 
 def _build_images(provider: Provider) -> str:
     """Build what is not built yet; returns the digest of the operator's inputs."""
-    operator = ImageBuild(
-        canonical(f"{OPERATOR_IMAGE}:{TAG}"), ROOT / "Dockerfile.operator", ROOT
-    )
-    runtime = ImageBuild(
-        canonical(SLIM_IMAGE), ROOT / "Dockerfile.runtime", ROOT, target="slim"
-    )
+    operator = ImageBuild(canonical(f"{OPERATOR_IMAGE}:{TAG}"), ROOT / "Dockerfile.operator", ROOT)
+    runtime = ImageBuild(canonical(SLIM_IMAGE), ROOT / "Dockerfile.runtime", ROOT, target="slim")
     for build in (operator, runtime):
         provider.build_image(build)
     return operator.digest()[:16]

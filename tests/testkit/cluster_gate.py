@@ -1,0 +1,225 @@
+"""Operators of one's own, each behind a gate that counts its writes and can kill it after one.
+
+The gate is an HTTP proxy in front of the API server. It kills when the write has been done and
+before its answer is passed on: the worst moment, since nothing tells the operator that it did it.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypeVar
+
+import aiohttp
+from aiohttp import web
+from yarl import URL
+
+from testkit.cluster_api import credentials
+
+T = TypeVar("T")
+READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+READY_S: Final = 60.0
+PASSED_ON: Final = ("Content-Type", "Accept")
+LOCALHOST: Final = "127.0.0.1"
+
+
+class Write(NamedTuple):
+    """One write that the API server has answered."""
+
+    at: float
+    method: str
+    path: str
+    status: int
+
+
+class Loop:
+    """An event loop in a thread of its own, on which all gates run."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+
+    def run(self, work: Awaitable[T]) -> T:
+        async def wait() -> T:
+            return await work
+
+        return asyncio.run_coroutine_threadsafe(wait(), self._loop).result(READY_S)
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+class Gate:
+    """Passes requests on to the API server and keeps a list of the writes.
+
+    Attributes:
+        writes: Every write so far.
+        on_write: Called after each, before its answer is passed on.
+    """
+
+    def __init__(self, kubeconfig: Path, on_write: Callable[[], None]) -> None:
+        self.writes: list[Write] = []
+        self.on_write = on_write
+        self._server, self._tls = credentials(kubeconfig)
+        self._session: aiohttp.ClientSession | None = None
+        self._runner: web.AppRunner | None = None
+
+    async def open(self) -> int:
+        """Begin to listen; returns the port."""
+        connector = aiohttp.TCPConnector(ssl=self._tls, limit=0)
+        timeout = aiohttp.ClientTimeout(total=None)
+        self._session = aiohttp.ClientSession(connector=connector, timeout=timeout)
+        application = web.Application(client_max_size=1 << 24)
+        application.router.add_route("*", "/{tail:.*}", self._handle)
+        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, LOCALHOST, 0)
+        await site.start()
+        return int(self._runner.addresses[0][1])
+
+    async def close(self) -> None:
+        if self._runner:
+            await self._runner.cleanup()
+        if self._session:
+            await self._session.close()
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        assert self._session is not None
+        url = URL(self._server + request.raw_path, encoded=True)
+        headers = {name: request.headers[name] for name in PASSED_ON if name in request.headers}
+        body = await request.read()
+        async with self._session.request(
+            request.method, url, headers=headers, data=body or None
+        ) as answer:
+            kind = {"Content-Type": answer.headers.get("Content-Type", "application/json")}
+            if request.method not in READS:
+                content = await answer.read()
+                write = Write(time.time(), request.method, request.raw_path, answer.status)
+                self.writes.append(write)
+                self.on_write()
+                return web.Response(status=answer.status, body=content, headers=kind)
+            response = web.StreamResponse(status=answer.status, headers=kind)
+            await response.prepare(request)
+            with suppress(ConnectionError):  # the operator is gone
+                async for chunk in answer.content.iter_any():
+                    await response.write(chunk)
+            return response
+
+
+@dataclass
+class PrivateOperator:
+    """An operator for one namespace, as a process of this machine.
+
+    Attributes:
+        loop: Where its gate runs.
+        kubeconfig: The administrator's kubeconfig.
+        env: What the chart gives to the operator.
+        namespace: The only namespace that it watches.
+        folder: For its kubeconfig and its log.
+        kill_after: Number of the write after which it is killed; 0 for never.
+    """
+
+    loop: Loop
+    kubeconfig: Path
+    env: Mapping[str, str]
+    namespace: str
+    folder: Path
+    kill_after: int = 0
+    _gate: Gate = field(init=False)
+    _process: subprocess.Popen[bytes] = field(init=False)
+    _health_port: int = 0
+
+    def start(self) -> None:
+        """Start it; does not wait."""
+        self._gate = Gate(self.kubeconfig, self._on_write)
+        port = self.loop.run(self._gate.open())
+        name = f"{self.namespace}-{port}"
+        config = self.folder / f"{name}.yaml"
+        config.write_text(json.dumps(_kubeconfig(f"http://{LOCALHOST}:{port}")))
+        self._health_port, metrics_port = _free_port(), _free_port()
+        prefix = "MODELYARD_OPERATOR_"
+        env = {
+            **os.environ,
+            **self.env,
+            "KUBECONFIG": str(config),
+            f"{prefix}NAMESPACES": json.dumps([self.namespace]),
+            f"{prefix}POD_NAME": name,
+            f"{prefix}POD_NAMESPACE": self.namespace,
+            f"{prefix}HTTP_PORT": str(self._health_port),
+            f"{prefix}METRICS_PORT": str(metrics_port),
+        }
+        with (self.folder / f"{name}.log").open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "modelyard_operator"], env=env, stdout=log, stderr=log
+            )
+
+    @property
+    def writes(self) -> list[Write]:
+        return list(self._gate.writes)
+
+    @property
+    def killed(self) -> bool:
+        """Whether it was killed after the write that it was to be killed after."""
+        return self._process.poll() == -signal.SIGKILL
+
+    def until_started(self) -> None:
+        """Wait until it has read what exists and works on it."""
+        deadline = time.monotonic() + READY_S
+        while time.monotonic() < deadline:
+            assert self._process.poll() is None, f"see {self.folder}"
+            with (
+                suppress(OSError),
+                socket.create_connection((LOCALHOST, self._health_port), 1) as s,
+            ):
+                s.sendall(b"GET /readyz HTTP/1.0\r\n\r\n")
+                if b" 200 " in s.recv(64):
+                    return
+            time.sleep(0.1)
+        raise AssertionError(f"the operator of {self.namespace} does not start; see {self.folder}")
+
+    def until_killed(self, timeout_s: float) -> None:
+        self._process.wait(timeout_s)
+
+    def rss(self) -> int:
+        """Resident memory in bytes."""
+        pages = Path(f"/proc/{self._process.pid}/statm").read_text().split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+    def stop(self) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+        self.loop.run(self._gate.close())
+
+    def _on_write(self) -> None:
+        if len(self._gate.writes) == self.kill_after:
+            self._process.kill()
+
+
+def _kubeconfig(server: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "gate",
+        "clusters": [{"name": "gate", "cluster": {"server": server}}],
+        "users": [{"name": "gate", "user": {}}],
+        "contexts": [{"name": "gate", "context": {"cluster": "gate", "user": "gate"}}],
+    }
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((LOCALHOST, 0))
+        return int(probe.getsockname()[1])
