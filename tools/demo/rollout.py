@@ -11,8 +11,8 @@ from demo.samples import Sample, Summary, summarize
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-SETTLE_S: Final = 3.0
-"""From a confirmed weight until it counts: Traefik gathers changes for two seconds."""
+SETTLE_S: Final = 5.0
+"""From a confirmed weight until it counts: Traefik gathers changes for two seconds, then applies them."""
 MARGIN_S: Final = 0.5
 """Before a step's end: the end is seen a moment after it has happened."""
 
