@@ -99,7 +99,7 @@ def test_better_means_better() -> None:
 
 def test_the_table_shows_weight_and_observed_split_side_by_side() -> None:
     rollout = _finished()
-    samples = [_at(14.0)] * 90 + [_at(14.0, "2")] * 10
+    samples = [_at(16.0)] * 90 + [_at(16.0, "2")] * 10
     steps = rollout.summaries(samples)
     console = Console(width=76)
     with console.capture() as capture:
@@ -114,7 +114,7 @@ def test_the_table_shows_weight_and_observed_split_side_by_side() -> None:
 def test_the_log_line_tells_the_running_step() -> None:
     rollout = Rollout("2")
     rollout.feed(10.0, _status("Baking", 1))
-    samples = [_at(14.0)] * 3 + [_at(14.0, "2")]
+    samples = [_at(16.0)] * 3 + [_at(16.0, "2")]
     line = describe(rollout, rollout.summaries(samples), summarize(samples))
     assert line == ("Baking    step 1: weight 10 %, clients saw 25.0 % of 4; 4 requests, 0 failed")
 
