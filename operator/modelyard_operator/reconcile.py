@@ -102,9 +102,11 @@ class Reconciler:
         if refused:
             self.store.reject(key, observed.model_deployment.generation, refused)
             raise refused
-        if observed.rejection is None:
+        # Everything was tried but for revisions without a record: what was refused is accepted now.
+        accepted = observed.rejection is not None and not plan.protected
+        if accepted or observed.rejection is None:
             self.store.reject(key, 0, None)
-        return wrote
+        return wrote or accepted
 
     async def _apply_child(self, key: Key, observed: Observed, manifest: Manifest) -> bool:
         place = (manifest["kind"], manifest["metadata"]["name"])
