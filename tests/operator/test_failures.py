@@ -78,7 +78,8 @@ def test_the_last_word_of_a_container_counts(name: str, reason: str, retryable: 
         name, 3, state=waiting("CrashLoopBackOff"), lastState=ended(1, json.dumps(word))
     )
     group = "initContainerStatuses" if name == "model-fetch" else "containerStatuses"
-    failure = found(pod(REVISION, **{group: [crashed]}))
+    statuses: dict[str, Any] = {group: [crashed]}
+    failure = found(pod(REVISION, **statuses))
     assert failure.retryable is retryable
     assert failure.to_status() == {
         "reason": reason,

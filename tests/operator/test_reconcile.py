@@ -276,3 +276,27 @@ async def test_nothing_is_pruned_while_nothing_is_known(bench: Bench) -> None:
     await bench.once()
     assert [verb for verb, *_ in bench.cluster.writes] == ["status"]
     assert bench.status["failure"]["reason"] == "UnsupportedURIScheme"
+
+
+async def test_a_refusal_ends_when_the_child_is_accepted(bench: Bench) -> None:
+    bench.cluster.failing["apply", "Service"] = ClusterConflictError("held by helm")
+    await bench.once()
+    for _ in range(2):
+        with pytest.raises(NotOwnedError):
+            await bench.once()
+    assert bench.status["failure"]["reason"] == "NameTaken"
+    bench.cluster.failing.clear()  # somebody followed the hint
+    await bench.rest()
+    assert "failure" not in bench.status
+    assert bench.state == "Idle"
+
+
+async def test_a_refused_record_is_not_tried_in_a_circle(bench: Bench) -> None:
+    await bench.rest()
+    bench.cluster.failing["apply", "ControllerRevision"] = ClusterRejectedError("no")
+    bench.cluster.failing["apply", "Deployment"] = ClusterRejectedError("no")
+    bench.edit(model=OTHER)
+    with pytest.raises((ChildRejectedError, InvalidPodTemplateError)):
+        await bench.rest()
+    await bench.rest(limit=5)
+    assert bench.status["failure"]["reason"] in {"ChildRejected", "InvalidPodTemplate"}

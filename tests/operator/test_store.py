@@ -5,11 +5,10 @@ import pytest
 
 from modelyard_operator.errors import ChildRejectedError, InvalidSpecError
 from modelyard_operator.resources import labels
+from modelyard_operator.resources.service import build_revision_service
 from modelyard_operator.store import Key, Store, controller_uid, owner_key, slim
 from testkit.operator_objects import live, pod, raw_model_deployment, revision_of
 from testkit.operator_objects import model_deployment as parsed
-
-from modelyard_operator.resources.service import build_revision_service
 
 KEY = Key("ml", "fraud")
 OWNER = raw_model_deployment()
@@ -86,8 +85,8 @@ def test_an_observation_holds_what_the_object_owns(store: Store) -> None:
     mine, theirs = service(), service()
     theirs["metadata"] |= {"name": "theirs", "uid": "two"}
     theirs["metadata"]["ownerReferences"] = [
-        {"uid": "other", "controller": True},
         {"uid": OWNER["metadata"]["uid"]},
+        {"uid": "other", "controller": True},
     ]
     store.put(mine)
     store.put(theirs)
@@ -119,7 +118,7 @@ def test_an_object_that_does_not_parse_says_so(store: Store) -> None:
     raw["metadata"]["resourceVersion"] = "2"
     raw["spec"] = {"replicas": 1}
     store.put(raw)
-    with pytest.raises(InvalidSpecError, match="spec.model"):
+    with pytest.raises(InvalidSpecError, match=r"spec\.model"):
         store.observe(KEY)
 
 
@@ -136,6 +135,7 @@ def test_a_sweep_finds_what_the_watch_has_missed(store: Store) -> None:
 
 def test_a_sweep_at_rest_concerns_nobody(store: Store) -> None:
     store.put(service())
+    store.put(pod("fraud-a"))
     assert store.replace("Service", [service()], store.uids("Service")) == set()
 
 

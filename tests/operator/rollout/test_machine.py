@@ -216,3 +216,81 @@ def test_time_wakes_only_what_waits_for_it() -> None:
 def test_a_wiped_status_is_told_from_an_empty_one() -> None:
     assert Rollout.from_status({}) is None
     assert Rollout.from_status({"rollout": {"state": "Idle"}, "stable": None}) is not None
+
+
+@pytest.mark.parametrize("state", [S.SHIFTING, S.BAKING, S.PAUSED])
+def test_another_edit_drops_the_candidate_in_any_state(state: RolloutState) -> None:
+    step = {"steps": [{"weight": 10, "pause": "Manual"}, {"weight": 100}], "bakeSeconds": 20}
+    sim = served()
+    sim.ask = replace(sim.ask, target=B, spec=RolloutSpec.model_validate(step))
+    until(sim, state, 10)
+    sim.ask = replace(sim.ask, target=C)
+    sim.reconcile()
+    assert sim.rollout is not None
+    assert (sim.rollout.state, sim.rollout.stable) == (S.DRAINING, A)
+
+
+def test_a_candidate_that_never_had_traffic_goes_at_once() -> None:
+    sim = served()
+    sim.ask = replace(sim.ask, target=B)
+    until(sim, S.WARMING)
+    sim.ask = replace(sim.ask, target=C)
+    sim.reconcile()
+    assert sim.rollout is not None
+    assert (sim.rollout.state, sim.rollout.candidate) == (S.IDLE, None)
+    assert B not in sim.cluster.replicas
+
+
+def test_a_pause_before_the_next_step_goes_on_with_getting_ready() -> None:
+    sim = served()
+    sim.ask = replace(sim.ask, target=B)
+    until(sim, S.WARMING)
+    paused = sim.ask.spec.model_copy(update={"paused": True})
+    sim.ask = replace(sim.ask, spec=paused)
+    until(sim, S.PAUSED)
+    sim.ask = replace(sim.ask, spec=paused.model_copy(update={"paused": False}))
+    until(sim, S.WARMING)
+
+
+def test_a_first_revision_may_change_before_it_serves() -> None:
+    sim = Simulation(ask_for(A))
+    sim.reconcile()
+    sim.reconcile()
+    sim.ask = replace(sim.ask, target=B)
+    sim.settle()
+    assert sim.cluster.replicas == {B: 2}
+
+
+def test_a_suspended_object_forgets_its_rollout_and_keeps_its_last_command() -> None:
+    sim = served()
+    sim.annotation = "promote@fraud-x#1"
+    sim.reconcile()
+    sim.ask = replace(sim.ask, suspended=True)
+    sim.settle()
+    assert sim.cluster.replicas == {}
+    assert sim.rollout is not None
+    assert sim.rollout.last_command is not None
+    sim.ask = replace(sim.ask, suspended=False)
+    sim.settle()
+    assert sim.cluster.world().weights == {A: 100}
+
+
+def test_promotion_waits_for_the_primary_and_retiring_for_the_canary() -> None:
+    ask = ask_for(B)
+    promoting = Rollout(state=S.PROMOTING, stable=B, previous=A)
+    assert decide(ask, promoting, World(primary=A), NOW) == promoting
+    retiring = promoting.model_copy(update={"state": S.RETIRING})
+    assert decide(ask, retiring, World(primary=B, canary=B), NOW) == retiring
+    settling = decide(ask, retiring, World(primary=B), NOW)
+    assert settling.next_step_time == NOW + seconds(5)
+    assert decide(ask, settling, World(primary=B), NOW) == settling
+    done = decide(ask, settling, World(primary=B), NOW + seconds(5))
+    assert (done.state, done.previous) == (S.IDLE, None)
+
+
+def test_draining_waits_for_the_routes() -> None:
+    draining = Rollout(state=S.DRAINING, stable=A, candidate=B)
+    still = World(primary=A, canary=B, canary_weight=5)
+    assert decide(ask_for(C), draining, still, NOW) == draining
+    assert decide(ask_for(C), draining, World(primary=B), NOW) == draining
+    assert decide(ask_for(C), draining, World(primary=A), NOW).next_step_time is not None
