@@ -181,12 +181,12 @@ def _unschedulable(
         if condition["type"] != "PodScheduled" or condition.get("reason") != "Unschedulable":
             continue
         said = condition.get("message", "")
-        short = accelerator is not None and accelerator.resource_name in said
-        wanted = f"{accelerator.count} {accelerator.resource_name}" if accelerator else ""
+        short = accelerator is not None and _lacks_device(accelerator, said)
+        wanted = _device(accelerator) if accelerator else ""
         return Failure(
             reason="InsufficientAccelerator" if short else "Unschedulable",
             message=(f"no node has {wanted} free: {said}" if short else said)[:MESSAGE_LIMIT],
-            hint="add a node, free a device or ask for fewer"
+            hint="add a node, free a device, or ask for fewer or for another product"
             if short
             else "check spec.resources and spec.scheduling against the nodes",
             retryable=True,
@@ -195,6 +195,16 @@ def _unschedulable(
             last_time=condition.get("lastTransitionTime"),
         )
     return None
+
+
+def _lacks_device(accelerator: AcceleratorSpec, said: str) -> bool:
+    """A product is asked for by node affinity, which the scheduler then names instead of the device."""
+    return accelerator.resource_name in said or (bool(accelerator.products) and "affinity" in said)
+
+
+def _device(accelerator: AcceleratorSpec) -> str:
+    products = f" of {' or '.join(accelerator.products)}" if accelerator.products else ""
+    return f"{accelerator.count} {accelerator.resource_name}{products}"
 
 
 def _not_created(observed: Observed, revision: str | None) -> Failure | None:
