@@ -1,4 +1,4 @@
-"""Wiring: one FastAPI app with the hot route in front."""
+"""Wiring: one FastAPI app, and the hot route in front of it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
-from starlette.routing import Route
 
 from modelyard_runtime import __version__
 from modelyard_runtime.api.edge import Edge
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
     from modelyard_runtime.service import Service
 
-_INFER_PATHS = ("/v2/models/{model}/infer", "/v2/models/{model}/versions/{version}/infer")
 _CODES = {404: "model_not_found", 405: "method_not_allowed"}
 
 
@@ -31,19 +29,16 @@ def create_app(service: Service) -> ASGIApp:
         service: The process's state and model.
 
     Returns:
-        A FastAPI app inside the outermost layer.
+        A FastAPI app inside the outermost layer, beside the hot route.
     """
     app = FastAPI(
         title="Modelyard runtime", version=__version__, redoc_url=None, redirect_slashes=False
     )
-    infer = InferEndpoint(service)
-    # First in the list, because routes are tried in order.
-    app.router.routes[:0] = [Route(path, endpoint=infer) for path in _INFER_PATHS]
     app.include_router(build_router(service))
     app.add_exception_handler(RequestError, _on_request_error)
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(Exception, _on_bug)  # the outermost layer logs it
-    return Edge(app, service)
+    return Edge(app, InferEndpoint(service), service)
 
 
 async def _on_request_error(request: Request, error: Exception) -> Response:

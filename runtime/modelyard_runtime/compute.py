@@ -54,3 +54,16 @@ def compute_threads(requested: int | None, *, root: Path = _CGROUP_ROOT) -> int:
     quota = quota_cpus(root)
     available = mask if quota is None else min(mask, math.floor(quota))
     return max(1, available - 1)
+
+
+def bound_thread_pools(threads: int) -> None:
+    """Bound the pools of libraries that are imported from now on.
+
+    They read these variables once, when they are loaded; scikit-learn's and torch's OpenMP would
+    otherwise start a thread for every processor of the node.
+
+    Args:
+        threads: For one operation.
+    """
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = str(threads)

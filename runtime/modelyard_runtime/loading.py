@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from modelyard_runtime.compute import bound_thread_pools
 from modelyard_runtime.errors import Reason, StartupError
 
 if TYPE_CHECKING:
@@ -125,6 +126,7 @@ def load_model(artifact: Artifact, *, device: str, threads: int, allow_pickle: b
             f"{artifact.format} needs {library}, which this image does not have",
             hint="Use the torch variant of the runtime image." if library == "torch" else "",
         )
+    bound_thread_pools(threads)
     try:
         return _load(artifact, device=device, threads=threads)
     except MemoryError as error:
@@ -155,11 +157,10 @@ def _load(artifact: Artifact, *, device: str, threads: int) -> Model:
         )
     from modelyard_runtime.engine import torch_engine  # noqa: PLC0415
 
-    torch_engine.set_threads(threads)
-    chosen = torch_engine.choose_device(device)
+    placement = torch_engine.Placement(torch_engine.choose_device(device), threads)
     if artifact.format == "TorchExport":
-        return torch_engine.load_export(path, chosen)
-    return torch_engine.load_script(path, chosen)
+        return torch_engine.load_export(path, placement)
+    return torch_engine.load_script(path, placement)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -99,7 +99,7 @@ def test_a_broken_transfer_goes_on_where_it_broke(tmp_path: Path, store: HttpSto
     assert download.run(DIGEST).digest == DIGEST
     resumed = [given for _, given in store.asked if given]
     assert resumed
-    assert all(int(given.removeprefix("bytes=").rstrip("-")) > 0 for given in resumed)
+    assert all(int(given.removeprefix("bytes=").partition("-")[0]) > 0 for given in resumed)
 
 
 def leave_a_part(folder: Path, store: HttpStore, size: int) -> None:

@@ -51,7 +51,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._head(status, 0)
             return
         start = 0
-        if given and store.ranges and (found := re.fullmatch(r"bytes=(\d+)-", given)):
+        if given and store.ranges and (found := re.fullmatch(r"bytes=(\d+)-\d*", given)):
             start = int(found[1])
             span = f"bytes {start}-{len(body) - 1}/{len(body)}"
             self._head(206, len(body) - start, span)

@@ -1,4 +1,8 @@
-"""The outermost layer: path prefix, request id, the headers that every answer carries."""
+"""The outermost layer: path prefix, request id, the headers that every answer carries.
+
+It also leads inference requests past FastAPI's own layers, which cost a fifth of what a tiny model's
+request costs in all.
+"""
 
 from __future__ import annotations
 
@@ -27,12 +31,14 @@ class Edge:
     """Pure ASGI middleware around the whole app.
 
     Args:
-        app: The app.
+        app: Answers everything but inference.
+        infer: Answers inference; finds ``model`` and ``version`` in ``path_params``.
         service: Whose directives, revision and state are used.
     """
 
-    def __init__(self, app: ASGIApp, service: Service) -> None:
+    def __init__(self, app: ASGIApp, infer: ASGIApp, service: Service) -> None:
         self._app = app
+        self._infer = infer
         self._service = service
         self._prefix = token_hex(6)
         self._count = 0
@@ -73,7 +79,8 @@ class Edge:
             await send(message)
 
         try:
-            await self._app(scope, receive, send_with_headers)
+            app = self._infer if _is_inference(scope) else self._app
+            await app(scope, receive, send_with_headers)
         except Exception:  # noqa: BLE001 - the root of all request handling; logged and answered
             # If an answer has begun and is not complete, the server closes the connection.
             _log.exception("request failed", request_id=scope["modelyard.request_id"])
@@ -89,6 +96,21 @@ class Edge:
                 break
         self._count += 1
         return f"{self._prefix}-{self._count:x}".encode("ascii")
+
+
+def _is_inference(scope: Scope) -> bool:
+    """Match ``/v2/models/{model}[/versions/{version}]/infer`` and note what the braces hold."""
+    path: str = scope["path"]
+    if not (path.endswith("/infer") and path.startswith("/v2/models/")):
+        return False
+    parts = path.split("/")[3:-1]
+    if len(parts) == 1:
+        scope["path_params"] = {"model": parts[0]}
+        return True
+    if len(parts) == 3 and parts[1] == "versions":  # noqa: PLR2004 - as in the docstring
+        scope["path_params"] = {"model": parts[0], "version": parts[2]}
+        return True
+    return False
 
 
 def _strip(scope: Scope, prefix: str) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 import zipfile
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
@@ -34,6 +36,19 @@ _TORCH_DTYPES: Final = {
 _NAMES: Final = {dtype: name for name, dtype in _TORCH_DTYPES.items()}
 
 
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a model runs.
+
+    Attributes:
+        device: CPU or CUDA.
+        threads: Compute threads of one operator; operators never run beside each other.
+    """
+
+    device: torch.device
+    threads: int
+
+
 class TorchModel:
     """A callable of flat tensors behind the engine protocol.
 
@@ -42,7 +57,7 @@ class TorchModel:
         inputs: What it takes.
         outputs: What it gives.
         kind: ``format`` and ``platform``.
-        device: Where it runs.
+        placement: Where it runs.
         input_dtypes: What inputs are converted to on the device; differs from the declared
             datatype for bfloat16, which numpy lacks.
     """
@@ -54,17 +69,19 @@ class TorchModel:
         outputs: tuple[TensorSpec, ...],
         *,
         kind: tuple[str, str],
-        device: torch.device,
+        placement: Placement,
         input_dtypes: tuple[torch.dtype | None, ...],
     ) -> None:
         self._call = call
-        self._device = device
+        self._threads = placement.threads
+        self._bounded: set[int] = set()
+        self._device = placement.device
         self._dtypes = input_dtypes
-        self._direct = device.type == "cpu" and torch.bfloat16 not in input_dtypes
+        self._direct = placement.device.type == "cpu" and torch.bfloat16 not in input_dtypes
         self.inputs = inputs
         self.outputs = outputs
         self.format, self.platform = kind
-        self.device = device.type
+        self.device = placement.device.type
         self.batched = False
         self.max_rows: int | None = None
 
@@ -77,6 +94,12 @@ class TorchModel:
         Returns:
             One array per output, in host memory; bfloat16 is widened to float32.
         """
+        thread = threading.get_ident()
+        if thread not in self._bounded:
+            # OpenMP keeps the bound per calling thread: without this, whoever runs the model after
+            # the thread that loaded it would compute on every processor, and spin there.
+            torch.set_num_threads(self._threads)
+            self._bounded.add(thread)
         with torch.inference_mode():
             tensors = [torch.from_numpy(array) for array in inputs]
             if not self._direct:
@@ -119,24 +142,12 @@ def choose_device(wanted: str) -> torch.device:
     return torch.device("cpu")
 
 
-def set_threads(threads: int) -> None:
-    """Bound torch's thread pools.
-
-    Args:
-        threads: For one operator; operators never run beside each other.
-    """
-    torch.set_num_threads(threads)
-    # A second call in one process is an error of torch's, and changes nothing.
-    if torch.get_num_interop_threads() != 1:
-        torch.set_num_interop_threads(1)
-
-
-def load_export(path: Path, device: torch.device) -> TorchModel:
+def load_export(path: Path, placement: Placement) -> TorchModel:
     """Load what ``torch.export.save`` wrote.
 
     Args:
         path: A ``.pt2`` file.
-        device: Where to run.
+        placement: Where to run.
 
     Returns:
         The model, its inputs and outputs taken from the program's call spec. It is batched when the
@@ -161,11 +172,11 @@ def load_export(path: Path, device: torch.device) -> TorchModel:
         raise _invalid(path, "an input or output is not a tensor")
     names = _output_names(program.call_spec.out_spec, len(outputs))
     model = TorchModel(
-        _flat_call(program, device),
+        _flat_call(program, placement.device),
         tuple(_spec(path, name, value) for name, value in inputs),
         tuple(_spec(path, name, value) for name, value in zip(names, outputs, strict=True)),
         kind=("TorchExport", "pytorch_export"),
-        device=device,
+        placement=placement,
         input_dtypes=tuple(value.dtype for _, value in inputs),
     )
     firsts = {_first_axis(value) for value in (*dict(inputs).values(), *outputs)}
@@ -202,7 +213,7 @@ def _flat_call(program: Any, device: torch.device) -> Callable[..., tuple[torch.
     return call
 
 
-def load_script(path: Path, device: torch.device) -> TorchModel:
+def load_script(path: Path, placement: Placement) -> TorchModel:
     """Load what ``torch.jit.save`` wrote.
 
     A script says neither shapes nor datatypes, so it takes any. It is therefore not batched: rows
@@ -211,7 +222,7 @@ def load_script(path: Path, device: torch.device) -> TorchModel:
 
     Args:
         path: A TorchScript file.
-        device: Where to run.
+        placement: Where to run.
 
     Returns:
         The model, its inputs named like the arguments of ``forward``.
@@ -223,7 +234,7 @@ def load_script(path: Path, device: torch.device) -> TorchModel:
         # torch calls TorchScript deprecated; those who have such files know.
         warnings.simplefilter("ignore")
         try:
-            module = torch.jit.load(str(path), map_location=device).eval()  # type: ignore[no-untyped-call]
+            module = torch.jit.load(str(path), map_location=placement.device).eval()  # type: ignore[no-untyped-call]
             arguments = module.forward.schema.arguments[1:]
         except Exception as error:
             raise _invalid(path, f"torch.jit.load refuses it: {_first_line(error)}") from error
@@ -245,7 +256,7 @@ def load_script(path: Path, device: torch.device) -> TorchModel:
         tuple(TensorSpec(name, ANY, None) for name in names),
         tuple(TensorSpec(name, ANY, None) for name in outputs),
         kind=("TorchScript", "pytorch_torchscript"),
-        device=device,
+        placement=placement,
         input_dtypes=(None,) * len(names),
     )
 
