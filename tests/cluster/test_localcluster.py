@@ -15,6 +15,7 @@ import pytest
 
 from localcluster import cgroups, packages
 from localcluster.components import get_status
+from localcluster.containerd import Containerd
 from localcluster.namespaces import connect
 from localcluster.paths import Cache, ClusterPaths
 from localcluster.processes import ProcessIdentity, wait_until
@@ -177,6 +178,19 @@ def test_an_image_is_built_once_and_runs_in_a_pod(tmp_path):
     )
     kubectl("wait", "pod/a", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s")
     assert kubectl("logs", "a").strip() == "from the image 10.96.0.80"
+
+
+def test_a_rebuilt_image_replaces_the_older_one(tmp_path):
+    (tmp_path / "Dockerfile").write_text("FROM python:3.11-slim-bookworm\nCOPY a.txt /\n")
+    images: list[set[str]] = []
+
+    for word in ("one", "two"):
+        (tmp_path / "a.txt").write_text(word)
+        assert tool("image", "build", "-t", "selftest/b:1", str(tmp_path)).returncode == 0
+        images.append(Containerd(PATHS).images())
+
+    assert images[0] != images[1], "the second build must be another image"
+    assert len(images[0]) == len(images[1])
 
 
 def test_a_socket_opened_inside_works_outside():

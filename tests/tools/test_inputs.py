@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from localcluster.buildah import step_layers
 from localcluster.errors import LocalClusterError
 from localcluster.inputs import copied_sources, digest
 
@@ -101,6 +102,19 @@ def test_ignored_files_do_not_matter_unless_taken_back(context):
 )
 def test_copied_sources(text, sources):
     assert copied_sources(f"FROM scratch\n{text}\n") == sources
+
+
+def test_layers_of_a_build_are_those_made_and_those_used_again():
+    output = """\
+[1/2] STEP 1/2: FROM python AS build
+--> Using cache 91df95342379a5aee8a506b85fb1e202dd1301d515c27e84e31042597310477d
+--> 91df9534237
+[2/2] STEP 2/2: COPY x /x
+--> 770e738aca0
+Successfully tagged docker.io/library/t:2
+263135233d8141f6131dc08736384d905fc97e9925b7cb4a6b9835c7e41a1229
+"""
+    assert step_layers(output) == ["91df9534237", "770e738aca0"]
 
 
 def test_a_missing_dockerfile_is_named(tmp_path):

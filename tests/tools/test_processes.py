@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from localcluster.errors import CommandError
-from localcluster.processes import ProcessIdentity, run, start, start_time, wait_until
+from localcluster.processes import ProcessIdentity, pipe, run, start, start_time, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,6 +94,16 @@ def stat_of(pid: int) -> str:
 def test_a_failed_command_tells_its_last_words():
     with pytest.raises(CommandError, match=r"ended with code 3:\n  out of luck"):
         run(["sh", "-c", "echo out of luck >&2; exit 3"])
+
+
+def test_a_pipe_hands_on_and_tells_which_side_failed():
+    env = {"PATH": "/usr/bin:/bin"}
+
+    assert pipe(["echo", "through"], ["cat"], env) == "through\n"
+    with pytest.raises(CommandError, match=r"no source"):
+        pipe(["sh", "-c", "echo no source >&2; exit 1"], ["cat"], env)
+    with pytest.raises(CommandError, match=r"no sink"):
+        pipe(["yes"], ["sh", "-c", "echo no sink >&2; exit 1"], env)
 
 
 def test_a_missing_program_is_named():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 from dataclasses import dataclass
 from string import Template
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from localcluster.packages import ADMIN_PATH
 from localcluster.processes import run, succeeds
+from localcluster.provider import Invocation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from localcluster.image import ImageBuild
     from localcluster.paths import Cache
 
+STEP_LAYER: Final = re.compile(r"^--> (?:Using cache )?([0-9a-f]{11})", re.MULTILINE)
 BUNDLE: Final = "/etc/ssl/certs/ca-certificates.crt"
 CONFIG: Final = Template("""\
 [containers]
@@ -52,13 +56,14 @@ class Buildah:
             options.append(f"--target={build.target}")
         shared = ("/etc/ssl/certs", "/etc/resolv.conf")
         options.extend(f"--volume={path}:{path}:ro" for path in shared)
-        self._run(
-            *("build", "--layers", "--isolation=chroot", "--pull=never", "--quiet"),
+        output = self._run(
+            *("build", "--layers", "--isolation=chroot", "--pull=never"),
             *options,
             f"--tag={build.name}",
             f"--file={build.dockerfile}",
             str(build.context),
         )
+        self._forget_layers(build.name, output)
 
     def from_folder(self, image: str, folder: Path, config: Sequence[str]) -> None:
         """Make an image of one layer from a folder.
@@ -76,12 +81,30 @@ class Buildah:
         finally:
             self._run("rm", container)
 
-    def export(self, image: str, archive: Path) -> None:
-        """Write an image to an archive, uncompressed: it is read once, on this machine."""
-        archive.unlink(missing_ok=True)
-        # The format of Docker: the one in which layers stay uncompressed.
-        target = f"docker-archive:{archive}:{image}"
-        self._run("push", "--quiet", image, target)
+    def export(self, image: str) -> Invocation:
+        """Return the command that writes an image to its standard output.
+
+        The format is Docker's: the one in which layers stay uncompressed, for they are read once
+        and on this machine.
+        """
+        argv = self._command("push", "--quiet", image, f"docker-archive:/dev/stdout:{image}")
+        return Invocation(argv, self._environment())
+
+    def _forget_layers(self, image: str, output: str) -> None:
+        """Remove what the last build of this image used and no image's latest build does.
+
+        Every step leaves a layer that speeds up the next build; without this, each change to a
+        Dockerfile with torch would leave another 11 GB that nothing can use.
+        """
+        folder = self.cache.images / "steps"
+        folder.mkdir(exist_ok=True)
+        record = folder / f"{image.replace('/', '_')}.json"
+        before = json.loads(record.read_text()) if record.exists() else []
+        record.write_text(json.dumps(step_layers(output)))
+        used = {layer for file in folder.glob("*.json") for layer in json.loads(file.read_text())}
+        for layer in reversed(before):
+            if layer not in used:
+                succeeds(self._command("rmi", layer), env=self._environment())
 
     def _run(self, *arguments: str) -> str:
         return run(self._command(*arguments), env=self._environment())
@@ -109,6 +132,11 @@ class Buildah:
             "TMPDIR": str(temporary),
             "BUILDAH_ISOLATION": "chroot",
         }
+
+
+def step_layers(output: str) -> list[str]:
+    """Return the short ids of the layers that a build has made or used again, in order."""
+    return list(dict.fromkeys(STEP_LAYER.findall(output)))
 
 
 def base_folder(cache: Cache, name: str) -> Path:

@@ -259,7 +259,9 @@ class LocalProvider:
     def load_archive(self, image: str, archive: Path) -> None:
         """Import an OCI or Docker archive into containerd."""
         self._require_running()
-        self._containerd.load(image, archive, "")
+        if not archive.is_file():
+            raise LocalClusterError(f"no archive at {archive}")
+        self._containerd.load(image, Invocation(["cat", str(archive)], dict(os.environ)), "")
 
     def build_image(self, build: ImageBuild) -> bool:
         """Build an image with buildah and import it, unless the cluster has it from these inputs."""
@@ -333,12 +335,7 @@ class LocalProvider:
         return run(command.argv, env=command.env, stdin=stdin)
 
     def _load_built(self, image: str, digest: str) -> None:
-        archive = self._cache.images / "tmp" / f"{self.paths.name}-{os.getpid()}.tar"
-        try:
-            Buildah(self._cache).export(image, archive)
-            self._containerd.load(image, archive, digest)
-        finally:
-            archive.unlink(missing_ok=True)
+        self._containerd.load(image, Buildah(self._cache).export(image), digest)
 
     @property
     def _addons_file(self) -> Path:

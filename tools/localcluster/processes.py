@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -184,11 +185,46 @@ def run(
         )
     except FileNotFoundError as error:
         raise CommandError(f"{argv[0]} is not installed here") from error
-    if done.returncode != 0:
-        lines = (done.stderr.strip() or done.stdout.strip()).splitlines()[-OUTPUT_LINES:]
-        told = "\n  ".join(["", *lines])
-        raise CommandError(f"{' '.join(argv)[:300]} ended with code {done.returncode}:{told}")
+    _check(argv, done.returncode, done.stderr.strip() or done.stdout)
     return done.stdout
+
+
+def pipe(source: Sequence[str], sink: Sequence[str], env: Mapping[str, str]) -> str:
+    """Run two programs, the output of one being the input of the other.
+
+    Args:
+        source: Program and arguments of the one that writes.
+        sink: Program and arguments of the one that reads.
+        env: Environment of the writer.
+
+    Returns:
+        What the reader printed.
+
+    Raises:
+        CommandError: One of them has failed.
+    """
+    with (
+        tempfile.TemporaryFile("w+") as complaint,
+        subprocess.Popen(
+            list(source), env=dict(env), stdout=subprocess.PIPE, stderr=complaint
+        ) as writer,
+    ):
+        done = subprocess.run(
+            list(sink), stdin=writer.stdout, capture_output=True, text=True, check=False
+        )
+        if writer.stdout is not None:
+            writer.stdout.close()  # a writer whose reader has failed ends now
+        code = writer.wait()
+        complaint.seek(0)
+        _check(sink, done.returncode, done.stderr)
+        _check(source, code, complaint.read())
+    return done.stdout
+
+
+def _check(argv: Sequence[str], code: int, output: str) -> None:
+    if code != 0:
+        told = "\n  ".join(["", *output.strip().splitlines()[-OUTPUT_LINES:]])
+        raise CommandError(f"{' '.join(argv)[:300]} ended with code {code}:{told}")
 
 
 def succeeds(argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> bool:
