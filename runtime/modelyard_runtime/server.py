@@ -17,7 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from modelyard_runtime.api.problems import problem_body
 from modelyard_runtime.app import create_app
-from modelyard_runtime.errors import StartupError
+from modelyard_runtime.errors import Reason, StartupError
 from modelyard_runtime.service import Service
 from modelyard_runtime.status_server import StatusServer
 from modelyard_runtime.termination import write_termination_message
@@ -110,12 +110,7 @@ class Process:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._on_signal, True)
         loop.add_signal_handler(signal.SIGINT, self._on_signal, False)
-        status = StatusServer(
-            self._settings.metrics_port,
-            self._service.status,
-            self._service.metrics.registry,
-            host=self._settings.http_host,
-        )
+        status = self._listen()
         serving = loop.create_task(self._server.serve())
         watching = loop.create_task(self._service.directives.watch())
         starting = loop.create_task(self._service.start())
@@ -132,6 +127,23 @@ class Process:
             self._service.close()
             status.close()
         return 0
+
+    def _listen(self) -> StatusServer:
+        settings = self._settings
+        try:
+            return StatusServer(
+                settings.metrics_port,
+                self._service.status,
+                self._service.metrics.registry,
+                host=settings.http_host,
+            )
+        except OSError as error:
+            raise StartupError(
+                Reason.INVALID_SETTINGS,
+                f"MODELYARD_METRICS_PORT: cannot listen on {settings.http_host}:"
+                f"{settings.metrics_port}: {error.strerror}",
+                hint="Another process has the port; 0 takes a free one.",
+            ) from error
 
     async def _drain(self, serving: asyncio.Task[None]) -> None:
         self._service.drain()
