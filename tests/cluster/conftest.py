@@ -19,6 +19,8 @@ from testkit.cluster_lab import Bench, Lab, open_lab
 TIMEOUT_S: Final = 600
 LAST: Final = "fleet"
 """Tests with this fixture switch the chart's operator off, so that they come last."""
+NETWORK: Final = "lab"
+"""From this fixture on the session is inside the cluster's network."""
 RUNNING: Final = pytest.StashKey[Future[None]]()
 FIGURES: Final = pytest.StashKey[dict[str, object]]()
 
@@ -32,7 +34,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("cluster") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(TIMEOUT_S))
-    items.sort(key=lambda item: LAST in getattr(item, "fixturenames", ()))
+    items.sort(key=_turn)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -78,6 +80,12 @@ def bench(request: pytest.FixtureRequest, lab: Lab) -> Iterator[Bench]:
     hint = request.module.__name__.rpartition(".")[2].removeprefix("test_").replace("_", "-")
     with lab.bench(hint) as lent:
         yield lent
+
+
+def _turn(item: pytest.Item) -> int:
+    """Tests that need the machine's own network come first, those that need quiet last."""
+    names = getattr(item, "fixturenames", ())
+    return (NETWORK in names) + (LAST in names)
 
 
 def _call(item: Any, lab: Lab) -> None:

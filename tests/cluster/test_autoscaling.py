@@ -23,6 +23,7 @@ def test_it_scales_with_the_load_and_the_operator_keeps_its_number(lab: Lab) -> 
     with lab.bench("autoscaling") as bench:
         served = bench.serve("fraud", scaling=SCALING, resources={"requests": {"cpu": "100m"}})
         revision = revision_of(served.until_ready(), "stable")
+        served.until_answered()
         where = ("HorizontalPodAutoscaler", bench.namespace, revision)
         with Load(served.route, threads=2, pause_s=0.01) as load:
             lab.api.until(*where, lambda seen: seen["status"].get("desiredReplicas", 0) >= 2, 180)

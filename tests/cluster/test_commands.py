@@ -35,6 +35,7 @@ def test_a_rollout_waits_for_a_person_and_takes_each_command_once(lab: Lab) -> N
         served = bench.serve("fraud", rollout={"steps": steps})
         stable = revision_of(served.until_ready(), "stable")
 
+        served.until_answered()
         served.edit_to(2, rollout={"paused": True})
         candidate = revision_of(served.until(_paused("Spec")), "candidate")
         assert {served.route.ask().revision for _ in range(10)} == {stable}

@@ -76,6 +76,7 @@ def test_every_child_comes_back_as_it_was(lab: Lab) -> None:
             (kind, _core(child)) for kind, child in before
         ]
         assert revision_of(again, "stable") == revision_of(ready, "stable")
+        served.until_answered()
         assert served.route.version() == 1
 
 
@@ -109,7 +110,7 @@ def test_a_strangers_object_is_left_alone(lab: Lab) -> None:
         taken = served.until(lambda seen: condition(seen, "Ready").get("reason") == "NameTaken")
         assert condition(taken, "Stalled")["status"] == "True"
         assert "Service fraud" in condition(taken, "Ready")["message"]
-        (event,) = served.events("NameTaken")
+        event = served.until_event("NameTaken")
         assert event["count"] == 1
         live = bench.lab.api.need("Service", bench.namespace, "fraud")
         assert live["spec"] == made["spec"]

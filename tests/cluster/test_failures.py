@@ -47,7 +47,13 @@ def _uri(folder: str, **more: Any) -> Callable[[str], Manifest]:
 CASES: Final = {
     "scheme": Case(
         "UnsupportedURIScheme",
-        lambda _: {"model": {"uri": "ftp://example.com/model"}},
+        lambda _: {
+            "model": {
+                "uri": "ftp://example.com/model",
+                "endpointURL": None,
+                "credentialsSecretRef": None,
+            }
+        },
         ("spec.model.uri", "'ftp'", "s3"),
     ),
     "missing": Case("ArtifactNotFound", _uri("nowhere"), ("nowhere",), container="model-fetch"),
@@ -70,7 +76,7 @@ CASES: Final = {
             "model": {"uri": f"{prefix}/unknown", "format": "Auto"},
             "runtime": {"image": SLIM_IMAGE},
         },
-        ("weights.bin",),
+        ("no file is a known model",),
         container="runtime",
     ),
     "memory": Case(
@@ -97,7 +103,7 @@ CASES: Final = {
     "product": Case(
         "InsufficientAccelerator",
         lambda _: {"accelerator": {"count": 1, "products": ["NVIDIA-H900"]}},
-        ("nvidia.com/gpu",),
+        ("1 nvidia.com/gpu", "NVIDIA-H900"),
         stalled=False,
     ),
 }
@@ -110,6 +116,7 @@ def test_a_failure_is_named_and_what_serves_goes_on(lab: Lab, case: Case) -> Non
         served = bench.serve("fraud", **case.spec)
         stable = revision_of(served.until_ready(), "stable")
         (pod,) = served.pods()
+        served.until_answered()
         with Load(served.route, threads=1) as load:
             edited = served.edit(**case.edit(lab.prefix))
             seen = served.until(_names(case.reason))
@@ -155,7 +162,7 @@ def _check_status(seen: Manifest, case: Case, generation: int) -> None:
 
 
 def _check_event(served: Served, case: Case, seen: Manifest, noticed: datetime) -> None:
-    (event,) = served.events(case.reason)
+    event = served.until_event(case.reason)
     assert event["count"] == 1
     assert event["type"] == "Warning"
     reported = _reported(served, seen)

@@ -1,7 +1,6 @@
 """An operator may die at any moment: what comes after it ends where it would have ended."""
 
 import os
-import statistics
 from collections.abc import Iterator
 from typing import Final
 
@@ -22,10 +21,14 @@ WATCH_S: Final = 300.0 if CHAOS else 30.0
 
 @pytest.fixture(scope="module", params=FIRSTS)
 def fleet(
-    request: pytest.FixtureRequest, lab: Lab, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    lab: Lab,
+    tmp_path_factory: pytest.TempPathFactory,
+    figures: dict[str, object],
 ) -> Iterator[Fleet]:
     first: int = request.param
     kills = range(first, first + BATCH)
+    figures["RSS of the chart's operator in MiB"] = round(lab.operator_rss() / 2**20, 1)
     with run_fleet(lab, tmp_path_factory.mktemp("fleet"), kills, WATCH_S) as run:
         yield run
 
@@ -53,8 +56,6 @@ def test_undisturbed_it_ends_with_two_revisions_on_record(
     assert records == {f"ControllerRevision/{name}" for name in (ship.stable, new)}
     assert f"Deployment/{ship.stable}" not in end["children"]
     figures["API writes of one rollout in two steps"] = len(ship.writes)
-    memory = [one.rss / 2**20 for one in (*fleet.killed.values(), ship)]
-    figures["operator RSS in MiB, median"] = round(statistics.median(memory), 1)
     requests = [one.load.samples for one in (*fleet.killed.values(), ship, fleet.wiped) if one.load]
     figures["requests during killed and wiped rollouts"] = sum(map(len, requests))
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from testkit.cluster_api import CHILD_KINDS, Manifest, is_ready, revision_of
 from testkit.cluster_gate import Loop, PrivateOperator, Write
-from testkit.cluster_lab import OPERATOR, OPERATOR_NAMESPACE, Lab, Served
+from testkit.cluster_lab import OPERATOR, OPERATOR_NAMESPACE, OPERATOR_SELECTOR, Lab, Served
 from testkit.cluster_traffic import Load
 
 NAME: Final = "fraud"
@@ -31,7 +31,7 @@ class Ship:
         was_killed: The first operator met its end.
         load: Requests during the rollout.
         waited: What `kubectl wait` said, and the status as it was then.
-        rss: Resident memory of the operator at the end, in bytes.
+        statuses: Every status that followed the wiping of the first.
     """
 
     served: Served
@@ -42,7 +42,6 @@ class Ship:
     was_killed: bool = False
     load: Load | None = None
     waited: tuple[int, str, Manifest] = (1, "", {})
-    rss: int = 0
     statuses: list[Manifest] = field(default_factory=list)
 
     def end(self) -> Manifest:
@@ -90,11 +89,10 @@ class Fleet:
 @contextmanager
 def chart_operator_off(lab: Lab) -> Iterator[None]:
     """Scale the chart's operator to zero meanwhile."""
-    selector = "app.kubernetes.io/component=operator"
     where = (OPERATOR_NAMESPACE, OPERATOR)
     lab.api.patch("Deployment", *where, {"spec": {"replicas": 0}})
     try:
-        for pod in lab.api.all("Pod", OPERATOR_NAMESPACE, selector):
+        for pod in lab.api.all("Pod", OPERATOR_NAMESPACE, OPERATOR_SELECTOR):
             lab.api.until_gone("Pod", OPERATOR_NAMESPACE, pod["metadata"]["name"])
         yield
     finally:
@@ -192,11 +190,12 @@ class Yard:
             served.until_ready()
         time.sleep(QUIET_S)
         ship.writes = [write for one in operators for write in one.writes]
-        ship.rss = operators[-1].rss()
 
 
 def _until_ready(ship: Ship) -> tuple[Ship, Manifest]:
-    return ship, ship.served.until_ready(END_S)
+    seen = ship.served.until_ready(END_S)
+    ship.served.until_answered()
+    return ship, seen
 
 
 @contextmanager

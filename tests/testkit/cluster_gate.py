@@ -6,16 +6,17 @@ before its answer is passed on: the worst moment, since nothing tells the operat
 
 import asyncio
 import json
+import multiprocessing
 import os
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -26,8 +27,11 @@ from yarl import URL
 from testkit.cluster_api import credentials
 
 T = TypeVar("T")
+FORKS: Final = multiprocessing.get_context("forkserver")
+"""Each operator is a process of its own, but all of them share the seconds that imports take."""
+FORKS.set_forkserver_preload(["modelyard_operator.__main__"])
 READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-READY_S: Final = 60.0
+READY_S: Final = 120.0
 PASSED_ON: Final = ("Content-Type", "Accept")
 LOCALHOST: Final = "127.0.0.1"
 
@@ -138,7 +142,7 @@ class PrivateOperator:
     folder: Path
     kill_after: int = 0
     _gate: Gate = field(init=False)
-    _process: subprocess.Popen[bytes] = field(init=False)
+    _process: ForkServerProcess = field(init=False)
     _health_port: int = 0
 
     def start(self) -> None:
@@ -151,7 +155,6 @@ class PrivateOperator:
         self._health_port, metrics_port = _free_port(), _free_port()
         prefix = "MODELYARD_OPERATOR_"
         env = {
-            **os.environ,
             **self.env,
             "KUBECONFIG": str(config),
             f"{prefix}NAMESPACES": json.dumps([self.namespace]),
@@ -160,10 +163,8 @@ class PrivateOperator:
             f"{prefix}HTTP_PORT": str(self._health_port),
             f"{prefix}METRICS_PORT": str(metrics_port),
         }
-        with (self.folder / f"{name}.log").open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "modelyard_operator"], env=env, stdout=log, stderr=log
-            )
+        self._process = FORKS.Process(target=_be_operator, args=(env, self.folder / f"{name}.log"))
+        self._process.start()
 
     @property
     def writes(self) -> list[Write]:
@@ -172,13 +173,13 @@ class PrivateOperator:
     @property
     def killed(self) -> bool:
         """Whether it was killed after the write that it was to be killed after."""
-        return self._process.poll() == -signal.SIGKILL
+        return self._process.exitcode == -signal.SIGKILL
 
     def until_started(self) -> None:
         """Wait until it has read what exists and works on it."""
         deadline = time.monotonic() + READY_S
         while time.monotonic() < deadline:
-            assert self._process.poll() is None, f"see {self.folder}"
+            assert self._process.is_alive(), f"see {self.folder}"
             with (
                 suppress(OSError),
                 socket.create_connection((LOCALHOST, self._health_port), 1) as s,
@@ -190,22 +191,27 @@ class PrivateOperator:
         raise AssertionError(f"the operator of {self.namespace} does not start; see {self.folder}")
 
     def until_killed(self, timeout_s: float) -> None:
-        self._process.wait(timeout_s)
-
-    def rss(self) -> int:
-        """Resident memory in bytes."""
-        pages = Path(f"/proc/{self._process.pid}/statm").read_text().split()[1]
-        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+        self._process.join(timeout_s)
 
     def stop(self) -> None:
-        if self._process.poll() is None:
-            self._process.kill()
-        self._process.wait()
+        self._process.kill()
+        self._process.join()
         self.loop.run(self._gate.close())
 
     def _on_write(self) -> None:
         if len(self._gate.writes) == self.kill_after:
             self._process.kill()
+
+
+def _be_operator(env: Mapping[str, str], log: Path) -> None:
+    """Become what `python -m modelyard_operator` is with an environment and a log."""
+    from modelyard_operator.__main__ import main  # noqa: PLC0415 -- imported by the fork server
+
+    os.environ.update(env)
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(descriptor, stream.fileno())
+    main()
 
 
 def _kubeconfig(server: str) -> dict[str, Any]:

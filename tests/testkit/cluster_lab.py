@@ -2,7 +2,9 @@
 
 import base64
 import os
+import re
 import subprocess
+import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +14,7 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any, Final, Self
 
+import httpx
 from obstore.store import S3Store
 
 from localcluster.image import ImageBuild
@@ -22,12 +25,13 @@ from localcluster.provider import Provider, choose, make
 from localcluster.report import Report
 from testkit.cluster_api import Api, Manifest, is_ready
 from testkit.cluster_models import SECRET, merge, model_deployment, write_artifacts
-from testkit.cluster_traffic import Route
+from testkit.cluster_traffic import OK, Route
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 CHART: Final = ROOT / "charts" / "modelyard"
 OPERATOR_NAMESPACE: Final = "modelyard-system"
 OPERATOR: Final = "modelyard"
+OPERATOR_SELECTOR: Final = "app.kubernetes.io/component=operator"
 OPERATOR_IMAGE: Final = "modelyard/operator"
 RUNTIME_IMAGE: Final = "modelyard/runtime"
 TAG: Final = "dev"
@@ -35,6 +39,8 @@ SLIM_IMAGE: Final = f"{RUNTIME_IMAGE}:{TAG}-slim"
 INGRESS_CLASS: Final = "nginx"
 BUCKET: Final = "models"
 READY_S: Final = 150.0
+ANSWERED_S: Final = 20.0
+EVENT_S: Final = 5.0
 WORKERS: Final = 8
 
 
@@ -81,6 +87,13 @@ class Lab:
         workload = self.api.need("Deployment", OPERATOR_NAMESPACE, OPERATOR)
         (container,) = workload["spec"]["template"]["spec"]["containers"]
         return {one["name"]: one["value"] for one in container["env"] if "value" in one}
+
+    def operator_rss(self) -> int:
+        """Resident memory of the chart's operator in bytes, as it tells itself."""
+        (pod,) = self.api.all("Pod", OPERATOR_NAMESPACE, OPERATOR_SELECTOR)
+        text = httpx.get(f"http://{pod['status']['podIP']}:9090/metrics").text
+        (line,) = re.findall(r"^process_resident_memory_bytes (\S+)$", text, re.MULTILINE)
+        return int(float(line))
 
     def address(self, namespace: str, service: str, port: int) -> str:
         """Return where a Service answers; the session runs inside the cluster's network."""
@@ -176,6 +189,13 @@ class Served:
     def until_ready(self, timeout_s: float = READY_S) -> Manifest:
         return self.until(is_ready, timeout_s)
 
+    def until_answered(self, timeout_s: float = ANSWERED_S) -> None:
+        """Wait until the proxy has the route, which takes it longer on a busy machine."""
+        deadline = time.monotonic() + timeout_s
+        while (answer := self.route.ask()).status != OK:
+            assert time.monotonic() < deadline, answer
+            time.sleep(0.2)
+
     def all(self, kind: str) -> list[Manifest]:
         return self.api.all(kind, self.namespace, self.selector)
 
@@ -187,6 +207,15 @@ class Served:
             if "deletionTimestamp" not in pod["metadata"]
             and revision in {"", pod["metadata"]["labels"]["modelyard.dev/revision"]}
         ]
+
+    def until_event(self, reason: str) -> Manifest:
+        """Wait for the only Event with a reason; it is posted when status tells already."""
+        deadline = time.monotonic() + EVENT_S
+        while not (found := self.events(reason)):
+            assert time.monotonic() < deadline, f"no Event {reason}"
+            time.sleep(0.1)
+        (event,) = found
+        return event
 
     def events(self, reason: str) -> list[Manifest]:
         """Events about the object with a reason."""

@@ -38,7 +38,7 @@ def hungry_model() -> bytes:
 
 
 def _model(nodes: list[Any], weights: list[Any]) -> bytes:
-    shape = ["rows", FEATURES]
+    shape: list[str | int | None] = ["rows", FEATURES]
     graph = helper.make_graph(
         nodes,
         "test",

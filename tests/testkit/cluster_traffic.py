@@ -133,6 +133,13 @@ class Load:
         """Requests without a good answer."""
         return [sample for sample in self.samples if sample.status != OK]
 
+    def until_answered_by(self, revision: str, timeout_s: float = TIMEOUT_S) -> None:
+        """Wait until the proxy sends requests to a revision."""
+        deadline = time.monotonic() + timeout_s
+        while revision not in {sample.revision for sample in self.samples[-50:]}:
+            assert time.monotonic() < deadline, f"{revision} has got no request"
+            time.sleep(self.pause_s)
+
     def shares(self, since: float, until: float) -> dict[str, float]:
         """Return each revision's share of the requests sent between two moments."""
         counts = Counter(one.revision for one in self.samples if since <= one.at <= until)
