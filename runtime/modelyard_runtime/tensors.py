@@ -59,7 +59,7 @@ def decode_tensor(tensor: dict[str, Any], spec: TensorSpec) -> Array:
         raise InvalidInputError(
             f"input {name!r}: shape {list(shape)} holds {elements} values, 'data' has {len(flat)}"
         )
-    if not _TAKEN[dtype.kind].issuperset(map(type, flat)):
+    if not _TAKEN[dtype.kind] >= set(map(type, flat)):
         raise InvalidInputError(f"input {name!r}: 'data' holds values that are not {_words(dtype)}")
     array = _to_array(flat, dtype, name)
     if spec.datatype not in {ANY, DATATYPES[dtype]}:
