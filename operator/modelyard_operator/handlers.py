@@ -25,6 +25,9 @@ from modelyard_operator.workqueue import WorkQueue
 DEBOUNCE_S: Final = 0.05
 """Events of one change arrive in bursts; one pass answers them all."""
 
+START_RETRY_S: Final = 5.0
+"""Between attempts to start, for instance while the API server does not answer."""
+
 log: Final = structlog.get_logger(__name__)
 
 
@@ -49,14 +52,15 @@ class Operator:
     async def start(self) -> None:
         """Connect, take in what exists, then let the workers begin."""
         settings = self.settings
-        await self._stack.enter_async_context(
-            self.health.serve(settings.http_port, settings.metrics_port)
-        )
-        cluster = await Cluster.connect(settings.namespaces)
-        await self._stack.enter_async_context(cluster)
-        for kind in WATCHED_KINDS:
-            async for raw in cluster.list_all(kind):
-                self.store.put(raw)
+        async with contextlib.AsyncExitStack() as stack:  # a failed attempt leaves nothing behind
+            await stack.enter_async_context(
+                self.health.serve(settings.http_port, settings.metrics_port)
+            )
+            cluster = await stack.enter_async_context(await Cluster.connect(settings.namespaces))
+            for kind in WATCHED_KINDS:
+                async for raw in cluster.list_all(kind):
+                    self.store.put(raw)
+            self._stack = stack.pop_all()
         for key in self.store.model_deployments():
             self.queue.add(key)
         metrics.QUEUE_DEPTH.set_function(lambda: len(self.queue))
@@ -88,7 +92,7 @@ def build_registry(operator: Operator) -> kopf.OperatorRegistry:
     """Register everything that kopf is to call."""
     registry = kopf.OperatorRegistry()
 
-    @kopf.on.startup(registry=registry)
+    @kopf.on.startup(registry=registry, backoff=START_RETRY_S)
     async def on_startup(settings: kopf.OperatorSettings, **_: object) -> None:
         configure(settings)
         await operator.start()
