@@ -205,9 +205,12 @@ class PrivateOperator:
 
 def _be_operator(env: Mapping[str, str], log: Path) -> None:
     """Become what `python -m modelyard_operator` is with an environment and a log."""
-    from modelyard_operator.__main__ import main  # noqa: PLC0415 -- imported by the fork server
+    from kubernetes.aio.config import kube_config  # noqa: PLC0415 -- imported by the fork server
+
+    from modelyard_operator.__main__ import main  # noqa: PLC0415
 
     os.environ.update(env)
+    kube_config.KUBE_CONFIG_DEFAULT_LOCATION = env["KUBECONFIG"]  # read when it was imported
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     for stream in (sys.stdout, sys.stderr):
         os.dup2(descriptor, stream.fileno())
