@@ -50,6 +50,8 @@ class Images:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if error is not None and any(future.running() for future in self._futures.values()):
+            self._narrator.tell("The demo ends early, once the image that is being built is whole.")
         self._pool.shutdown(cancel_futures=True)
 
     @property
