@@ -11,7 +11,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from modelyard_operator.rollout.commands import apply_command
-from modelyard_operator.rollout.machine import Backends, backends, decide, size, wake_time
+from modelyard_operator.rollout.machine import (
+    SETTLE,
+    Backends,
+    backends,
+    decide,
+    size,
+    wake_time,
+)
 from modelyard_operator.rollout.state import ACTIVE, Ask, Rollout, RolloutState, World
 from modelyard_operator.spec import RolloutSpec
 
@@ -58,6 +65,10 @@ class Simulation:
     annotation: str | None = None
     now: datetime = START
     log: list[str] = field(default_factory=list)
+    served_until: dict[str, datetime] = field(default_factory=dict)
+    """When each revision was last named by a route that this operator changed."""
+    unguarded: set[str | None] = field(default_factory=set)
+    """Revisions that were dropped while the user wanted no pods."""
 
     @property
     def rollout(self) -> Rollout | None:
@@ -97,7 +108,7 @@ class Simulation:
             again = apply_command(before, self.annotation, world, self.now)
             assert again == before, "a replayed command had an effect"
         rollout = decide(self.ask, before, world, self.now)
-        self._check_stable(before, rollout, world)
+        self._check_stable(stored, rollout, world)
         if self._write_status(rollout, world):
             yield
         yield from self._apply(rollout, world)
@@ -182,6 +193,11 @@ class Simulation:
         for revision in [name for name in cluster.replicas if name not in live]:
             named = {cluster.primary, cluster.selected, cluster.canary and cluster.canary[0]}
             assert revision not in named, f"{revision} pruned while a route names it"
+            served = self.served_until.pop(revision, None)
+            settled = served is None or self.now - served >= SETTLE - seconds(1)
+            free = rollout.stable is None or revision in self.unguarded
+            assert settled or free or self.ask.replicas == 0, f"{revision} went at once"
+            self.unguarded.discard(revision)
             del cluster.replicas[revision], cluster.ready[revision]
             yield
 
@@ -190,6 +206,7 @@ class Simulation:
         for field_name, value in change.items():
             setattr(self.cluster, field_name, value)
         after = self.cluster.world()
+        self.served_until |= dict.fromkeys(before.weights.keys() - after.weights.keys(), self.now)
         self.log.append(f"route {after.weights} in {rollout.state}")
         assert not after.weights or sum(after.weights.values()) == 100
         assert all(weight > 0 for weight in after.weights.values())
@@ -228,6 +245,8 @@ class Simulation:
             assert after.stable == self.ask.target
             first = before.state is RolloutState.INITIALIZING and world.ready.get(after.stable)
             assert first or self.ask.replicas == 0
+            self.served_until.clear()  # at 0 replicas nothing served, so nothing is waited for
+            self.unguarded |= {before.stable, before.candidate}
 
 
 def ask_for(target: str, *, replicas: int = 2, **rollout: Any) -> Ask:

@@ -90,6 +90,21 @@ def test_a_candidate_whose_pods_die_gets_nothing_and_its_weight_back_later() -> 
     assert sim.cluster.world().weights == {A: 50, B: 50}
 
 
+def test_a_weight_waits_for_all_the_pods_it_needs() -> None:
+    sim = served(replicas=4)
+    sim.ask = replace(sim.ask, target=B)
+    until(sim, S.BAKING, 10)
+    sim.now += seconds(20)
+    for _ in range(3):
+        sim.reconcile()
+        assert sim.rollout is not None
+        assert (sim.rollout.state, sim.rollout.weight) == (S.WARMING, 10)
+    assert (sim.cluster.replicas[B], sim.cluster.ready[B]) == (2, 1)
+    sim.cluster.ready[B] = 2
+    sim.reconcile()
+    assert sim.cluster.world().weights == {A: 50, B: 50}
+
+
 def test_an_edit_brings_traffic_home_before_the_next_candidate() -> None:
     sim = served()
     sim.ask = replace(sim.ask, target=B)

@@ -117,11 +117,11 @@ class RolloutMachine(RuleBasedStateMachine):
     @rule()
     def stale_command(self) -> None:
         """The annotation outlives the status that knew it: it may count once more, no worse."""
-        self.sim.status = {}
+        self.sim.status, self.sim.served_until = {}, {}
 
     @rule()
     def lose_status(self) -> None:
-        self.sim.status, self.sim.annotation = {}, None
+        self.sim.status, self.sim.served_until, self.sim.annotation = {}, {}, None
 
     @rule(percent=st.integers(0, 100))
     def some_ready(self, percent: int) -> None:
@@ -138,6 +138,21 @@ class RolloutMachine(RuleBasedStateMachine):
         ready = self.sim.cluster.ready
         if revision in ready:
             ready[revision] = min(ready[revision], left)
+
+    @rule(back=st.booleans())
+    def stable_dies_during_an_edit(self, *, back: bool) -> None:
+        rollout = self.sim.rollout
+        if rollout and rollout.stable:
+            self.pods_die(rollout.stable, 0)
+            self.edit(rollout.stable if back else REVISIONS[-1])
+
+    @rule(verb=st.sampled_from(["promote", "resume"]))
+    def candidate_dies_before_a_command(self, verb: str) -> None:
+        rollout = self.sim.rollout
+        if rollout and rollout.candidate:
+            self.pods_die(rollout.candidate, 0)
+            self.sim.reconcile()
+            self.command(verb)
 
     @precondition(lambda self: self.sim.cluster.autoscaled)
     @rule(revision=revisions, replicas=st.integers(1, 6))
