@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -19,6 +20,9 @@ from localcluster.containerd import Containerd
 from localcluster.namespaces import connect
 from localcluster.paths import Cache, ClusterPaths
 from localcluster.processes import ProcessIdentity, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 pytestmark = [
     pytest.mark.cluster,
@@ -58,7 +62,12 @@ def up() -> None:
 
 
 def processes() -> dict[str, ProcessIdentity]:
-    return {path.stem: ProcessIdentity.read(path) for path in PATHS.processes.glob("*.json")}
+    found = {}
+    for path in PATHS.processes.glob("*.json"):
+        known = ProcessIdentity.read(path)
+        assert known is not None, path
+        found[path.stem] = known
+    return found
 
 
 def kubectl(*arguments: str, stdin: str | None = None) -> str:
@@ -80,7 +89,7 @@ def assert_whole() -> None:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def cluster():
+def cluster() -> Iterator[None]:
     done = tool("up", "--addons", "dns,traefik")
     assert done.returncode == 0, done.stderr
     yield
@@ -88,7 +97,7 @@ def cluster():
     assert done.returncode == 0, done.stderr
 
 
-def test_a_second_up_restarts_nothing(record_property):
+def test_a_second_up_restarts_nothing(record_property: Callable[[str, object], None]) -> None:
     before = processes()
     assert sorted(before) == sorted(COMPONENTS)
 
@@ -100,7 +109,7 @@ def test_a_second_up_restarts_nothing(record_property):
 
 
 @pytest.mark.parametrize("name", COMPONENTS)
-def test_a_killed_component_is_started_again_and_no_other(name):
+def test_a_killed_component_is_started_again_and_no_other(name: str) -> None:
     before = processes()
     assert before[name].kill(signal.SIGKILL)
 
@@ -111,7 +120,7 @@ def test_a_killed_component_is_started_again_and_no_other(name):
     assert_whole()
 
 
-def test_killed_pods_are_back():
+def test_killed_pods_are_back() -> None:
     for pid in cgroups.processes(PATHS.machine_name, "kubepods"):
         os.kill(pid, signal.SIGKILL)
 
@@ -120,7 +129,7 @@ def test_killed_pods_are_back():
     assert_whole()
 
 
-def test_a_loss_of_everything_is_repaired():
+def test_a_loss_of_everything_is_repaired() -> None:
     kubectl("create", "configmap", "kept", "--from-literal=a=b")
     assert cgroups.kill(PATHS.machine_name)
     subprocess.run(["ip", "netns", "delete", PATHS.machine_name], check=True)
@@ -132,7 +141,7 @@ def test_a_loss_of_everything_is_repaired():
     assert kubectl("get", "configmap", "kept", "-o=jsonpath={.data.a}") == "b"
 
 
-def test_writes_are_audited_by_user_and_reads_are_not():
+def test_writes_are_audited_by_user_and_reads_are_not() -> None:
     kubectl("create", "configmap", "audited")
     kubectl("get", "configmap", "audited")
 
@@ -148,13 +157,13 @@ def test_writes_are_audited_by_user_and_reads_are_not():
     assert found() == ["create"]
 
 
-def test_exec_hands_on_input_and_exit_code():
+def test_exec_hands_on_input_and_exit_code() -> None:
     done = tool("exec", "--", "sh", "-c", "cat; exit 7", stdin="through")
 
     assert (done.stdout, done.returncode) == ("through", 7)
 
 
-def test_an_image_is_built_once_and_runs_in_a_pod(tmp_path):
+def test_an_image_is_built_once_and_runs_in_a_pod(tmp_path: Path) -> None:
     dockerfile = tmp_path / "Dockerfile"
     dockerfile.write_text(
         "FROM python:3.11-slim-bookworm\nARG WORD\nCOPY a.txt /\nRUN pip --version\n"
@@ -180,7 +189,7 @@ def test_an_image_is_built_once_and_runs_in_a_pod(tmp_path):
     assert kubectl("logs", "a").strip() == "from the image 10.96.0.80"
 
 
-def test_a_rebuilt_image_replaces_the_older_one(tmp_path):
+def test_a_rebuilt_image_replaces_the_older_one(tmp_path: Path) -> None:
     (tmp_path / "Dockerfile").write_text("FROM python:3.11-slim-bookworm\nCOPY a.txt /\n")
     images: list[set[str]] = []
 
@@ -193,13 +202,13 @@ def test_a_rebuilt_image_replaces_the_older_one(tmp_path):
     assert len(images[0]) == len(images[1])
 
 
-def test_a_socket_opened_inside_works_outside():
+def test_a_socket_opened_inside_works_outside() -> None:
     with connect(PATHS.network_namespace, ("10.96.0.80", 80), 5) as connection:
         connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
         assert connection.recv(12) == b"HTTP/1.0 404"
 
 
-def test_down_leaves_nothing():
+def test_down_leaves_nothing() -> None:
     """The last one: the fixture's own `down` then finds nothing to do, which is no error."""
     assert tool("down", "--purge").returncode == 0
 

@@ -144,7 +144,7 @@ async def test_one_cut_request_counts_once_against_the_queue() -> None:
         await batcher.submit([3], key="k", rows=1, deadline=soon())
     calls.gate.set()
     assert await large == [2] * 9
-    assert await asyncio.gather(first, small) == [[0], [4]]
+    assert list(await asyncio.gather(first, small)) == [[0], [4]]
     assert batcher.queued == 0
     batcher.close()
 
@@ -166,8 +166,9 @@ async def test_poison_fails_alone(at: int) -> None:
     calls.gate.set()
     await first
     results = await asyncio.gather(*tasks, return_exceptions=True)
-    assert isinstance(results[at], InferenceError)
-    assert isinstance(results[at].__cause__, ValueError)
+    failure = results[at]
+    assert isinstance(failure, InferenceError)
+    assert isinstance(failure.__cause__, ValueError)
     assert [r for n, r in enumerate(results) if n != at] == [[2 * n] for n in range(8) if n != at]
     # The first try, and two halves at each of log2(8) levels.
     assert len(calls.batches) - 1 <= 1 + 2 * math.log2(8)
@@ -206,7 +207,7 @@ async def test_a_full_queue_refuses_and_says_when_to_come_back() -> None:
         await batcher.submit([2], key="k", rows=1, deadline=soon())
     assert 0.05 <= caught.value.retry_after_s <= 60
     calls.gate.set()
-    assert await asyncio.gather(running, waiting) == [[0], [2]]
+    assert list(await asyncio.gather(running, waiting)) == [[0], [2]]
     batcher.close()
 
 
@@ -262,7 +263,7 @@ async def test_a_caller_that_leaves_takes_its_item_along_and_hurts_nobody() -> N
     await asyncio.wait({tasks[0], tasks[2]})
     assert batcher.queued == 2
     calls.gate.set()
-    assert await asyncio.gather(tasks[1], tasks[3]) == [[2], [6]]
+    assert list(await asyncio.gather(tasks[1], tasks[3])) == [[2], [6]]
     assert calls.batches[1] == [[1], [3]]
     batcher.close()
 

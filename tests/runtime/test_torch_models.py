@@ -16,6 +16,8 @@ from testkit.runtime_serving import serving
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from torch import Tensor
+
 torch = pytest.importorskip("torch")
 # torch's own imports and its deprecation of TorchScript.
 pytestmark = [
@@ -31,17 +33,18 @@ class Linear(torch.nn.Module):  # type: ignore[misc, name-defined]
         super().__init__()
         self.linear = torch.nn.Linear(4, 3)
 
-    def forward(self, x):
-        return self.linear(x)
+    def forward(self, x: Tensor) -> Tensor:
+        output: Tensor = self.linear(x)
+        return output
 
 
 class Named(torch.nn.Module):  # type: ignore[misc, name-defined]
-    def forward(self, left, *, right):
+    def forward(self, left: Tensor, *, right: Tensor) -> dict[str, Tensor]:
         return {"total": left + right, "first": left.to(torch.int32)}
 
 
 class Pooled(torch.nn.Module):  # type: ignore[misc, name-defined]
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         return x - x.mean(dim=0, keepdim=True)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ VALUES = {
 }
 
 
-def status(*, generation: int = 1, available: str = "True", updated: int = 1) -> dict:
+def status(*, generation: int = 1, available: str = "True", updated: int = 1) -> dict[str, Any]:
     return {
         "observedGeneration": generation,
         "replicas": 1,
@@ -27,7 +28,7 @@ def status(*, generation: int = 1, available: str = "True", updated: int = 1) ->
     }
 
 
-def as_seen(objects: list[dict]) -> dict[tuple[str, str], dict]:
+def as_seen(objects: list[dict[str, Any]]) -> dict[tuple[str, str], dict[str, Any]]:
     """What the cluster would return once everything works."""
     seen = {}
     for item in copy.deepcopy(objects):
@@ -38,14 +39,14 @@ def as_seen(objects: list[dict]) -> dict[tuple[str, str], dict]:
 
 
 @pytest.mark.parametrize("name", ARTIFACTS)
-def test_an_addon_that_works_needs_nothing(name):
+def test_an_addon_that_works_needs_nothing(name: str) -> None:
     manifest = render(name, VALUES)
 
     assert unready({name: manifest}, as_seen(manifest)) == {}
     assert unready({name: manifest}, {}) != {}
 
 
-def test_every_pod_of_an_addon_is_restricted():
+def test_every_pod_of_an_addon_is_restricted() -> None:
     pods = [
         item["spec"]["template"]["spec"]
         for name in ARTIFACTS
@@ -60,7 +61,7 @@ def test_every_pod_of_an_addon_is_restricted():
             assert not container["securityContext"]["allowPrivilegeEscalation"]
 
 
-def test_a_changed_value_asks_for_a_new_apply():
+def test_a_changed_value_asks_for_a_new_apply() -> None:
     before = as_seen(render("traefik", VALUES))
     changed = render("traefik", {**VALUES, "traefik_image": "traefik:next"})
 
@@ -72,7 +73,7 @@ def test_a_changed_value_asks_for_a_new_apply():
     [{}, status(available="False"), status(generation=0), status(updated=0)],
     ids=["no status", "not available", "older generation", "old pods"],
 )
-def test_a_deployment_that_is_not_available_yet_is_waited_for(seen_status):
+def test_a_deployment_that_is_not_available_yet_is_waited_for(seen_status: dict[str, Any]) -> None:
     manifest = render("s3", VALUES)
     seen = as_seen(manifest)
     seen["Deployment", "s3"]["status"] = seen_status
@@ -80,7 +81,7 @@ def test_a_deployment_that_is_not_available_yet_is_waited_for(seen_status):
     assert unready({"s3": manifest}, seen) == {"s3": "Deployment/s3"}
 
 
-def test_all_objects_of_an_addon_carry_one_digest():
+def test_all_objects_of_an_addon_carry_one_digest() -> None:
     digests = {item["metadata"]["annotations"][DIGEST] for item in render("dns", VALUES)}
 
     assert len(digests) == 1

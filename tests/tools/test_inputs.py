@@ -26,13 +26,13 @@ def of(context: Path, **build_args: str) -> str:
     return digest(context / "Dockerfile", context, build_args)
 
 
-def test_the_same_inputs_have_the_same_digest(context):
+def test_the_same_inputs_have_the_same_digest(context: Path) -> None:
     assert of(context) == of(context)
     assert len(of(context)) == 64
 
 
 @pytest.mark.parametrize("file", ["Dockerfile", "pyproject.toml", "src/main.py"])
-def test_a_copied_file_matters(context, file):
+def test_a_copied_file_matters(context: Path, file: str) -> None:
     before = of(context)
 
     with (context / file).open("a") as content:
@@ -42,7 +42,7 @@ def test_a_copied_file_matters(context, file):
 
 
 @pytest.mark.parametrize("file", ["README.md", "src/__pycache__/main.pyc"])
-def test_a_file_that_is_not_copied_does_not_matter(context, file):
+def test_a_file_that_is_not_copied_does_not_matter(context: Path, file: str) -> None:
     before = of(context)
 
     (context / file).parent.mkdir(exist_ok=True)
@@ -51,7 +51,7 @@ def test_a_file_that_is_not_copied_does_not_matter(context, file):
     assert of(context) == before
 
 
-def test_a_new_a_renamed_and_an_executable_file_matter(context):
+def test_a_new_a_renamed_and_an_executable_file_matter(context: Path) -> None:
     seen = {of(context)}
     (context / "src" / "new.py").touch()
     seen.add(of(context))
@@ -63,18 +63,18 @@ def test_a_new_a_renamed_and_an_executable_file_matter(context):
     assert len(seen) == 4
 
 
-def test_build_arguments_and_the_target_matter(context):
+def test_build_arguments_and_the_target_matter(context: Path) -> None:
     file = context / "Dockerfile"
 
     assert len({of(context), of(context, A="1"), of(context, A="2")}) == 3
     assert digest(file, context, {}, ["slim"]) != digest(file, context, {}, ["full"])
 
 
-def test_the_order_of_build_arguments_does_not_matter(context):
+def test_the_order_of_build_arguments_does_not_matter(context: Path) -> None:
     assert of(context, A="1", B="2") == of(context, B="2", A="1")
 
 
-def test_ignored_files_do_not_matter_unless_taken_back(context):
+def test_ignored_files_do_not_matter_unless_taken_back(context: Path) -> None:
     (context / "Dockerfile").write_text("FROM python\nCOPY . .\n")
     (context / ".dockerignore").write_text(".venv\n**/*.log\n!keep.log\n.dockerignore\n")
     before = of(context)
@@ -100,11 +100,11 @@ def test_ignored_files_do_not_matter_unless_taken_back(context):
         ("RUN echo COPY a b", []),
     ],
 )
-def test_copied_sources(text, sources):
+def test_copied_sources(text: str, sources: list[str]) -> None:
     assert copied_sources(f"FROM scratch\n{text}\n") == sources
 
 
-def test_layers_of_a_build_are_those_made_and_those_used_again():
+def test_layers_of_a_build_are_those_made_and_those_used_again() -> None:
     output = """\
 [1/2] STEP 1/2: FROM python AS build
 --> Using cache 91df95342379a5aee8a506b85fb1e202dd1301d515c27e84e31042597310477d
@@ -117,6 +117,6 @@ Successfully tagged docker.io/library/t:2
     assert step_layers(output) == ["91df9534237", "770e738aca0"]
 
 
-def test_a_missing_dockerfile_is_named(tmp_path):
+def test_a_missing_dockerfile_is_named(tmp_path: Path) -> None:
     with pytest.raises(LocalClusterError, match=r"cannot read .*Nowhere"):
         digest(tmp_path / "Nowhere", tmp_path, {})

@@ -25,8 +25,9 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
         process.kill()
 
 
-def test_a_recycled_pid_is_another_process(sleeper):
+def test_a_recycled_pid_is_another_process(sleeper: subprocess.Popen[bytes]) -> None:
     known = ProcessIdentity.of(sleeper.pid)
+    assert known is not None
     earlier = replace(known, started=known.started - 1)
 
     assert known.is_alive()
@@ -35,15 +36,18 @@ def test_a_recycled_pid_is_another_process(sleeper):
     assert sleeper.poll() is None, "the process that has the id now must not be touched"
 
 
-def test_the_same_pid_in_another_boot_is_another_process(sleeper):
-    known = replace(ProcessIdentity.of(sleeper.pid), boot="another")
+def test_the_same_pid_in_another_boot_is_another_process(sleeper: subprocess.Popen[bytes]) -> None:
+    current = ProcessIdentity.of(sleeper.pid)
+    assert current is not None
+    known = replace(current, boot="another")
 
     assert not known.kill(signal.SIGKILL)
     assert sleeper.poll() is None
 
 
-def test_a_zombie_counts_as_dead(sleeper):
+def test_a_zombie_counts_as_dead(sleeper: subprocess.Popen[bytes]) -> None:
     known = ProcessIdentity.of(sleeper.pid)
+    assert known is not None
 
     sleeper.kill()
 
@@ -51,7 +55,7 @@ def test_a_zombie_counts_as_dead(sleeper):
     assert start_time(sleeper.pid) is None
 
 
-def test_stop_kills_what_ignores_the_polite_signal(tmp_path: Path):
+def test_stop_kills_what_ignores_the_polite_signal(tmp_path: Path) -> None:
     script = "trap '' TERM; touch ready; while :; do sleep 0.05; done"
     argv = ["sh", "-c", f"cd {tmp_path} && {script}"]
     known = start(argv, tmp_path / "log", {"PATH": "/usr/bin:/bin"}, "")
@@ -62,9 +66,12 @@ def test_stop_kills_what_ignores_the_polite_signal(tmp_path: Path):
     assert not known.is_alive()
 
 
-def test_a_record_survives_reading_and_a_damaged_one_is_none(tmp_path: Path, sleeper):
+def test_a_record_survives_reading_and_a_damaged_one_is_none(
+    tmp_path: Path, sleeper: subprocess.Popen[bytes]
+) -> None:
     record = tmp_path / "etcd.json"
     known = ProcessIdentity.of(sleeper.pid, "fingerprint")
+    assert known is not None
 
     known.write(record)
     assert ProcessIdentity.read(record) == known
@@ -73,7 +80,7 @@ def test_a_record_survives_reading_and_a_damaged_one_is_none(tmp_path: Path, sle
     assert ProcessIdentity.read(record) is None
 
 
-def test_a_process_name_with_parentheses_does_not_shift_the_fields(tmp_path: Path):
+def test_a_process_name_with_parentheses_does_not_shift_the_fields(tmp_path: Path) -> None:
     program = tmp_path / "a) b (c"
     program.symlink_to("/bin/sleep")
     with subprocess.Popen([program, "60"]) as process:
@@ -82,8 +89,11 @@ def test_a_process_name_with_parentheses_does_not_shift_the_fields(tmp_path: Pat
         ticks = start_time(process.pid)
         process.kill()
 
-    assert abs(ticks - start_time(1)) >= 0
-    assert ticks > start_time(1)
+    first = start_time(1)
+    assert ticks is not None
+    assert first is not None
+    assert abs(ticks - first) >= 0
+    assert ticks > first
 
 
 def stat_of(pid: int) -> str:
@@ -91,12 +101,12 @@ def stat_of(pid: int) -> str:
         return file.read()
 
 
-def test_a_failed_command_tells_its_last_words():
+def test_a_failed_command_tells_its_last_words() -> None:
     with pytest.raises(CommandError, match=r"ended with code 3:\n  out of luck"):
         run(["sh", "-c", "echo out of luck >&2; exit 3"])
 
 
-def test_a_pipe_hands_on_and_tells_which_side_failed():
+def test_a_pipe_hands_on_and_tells_which_side_failed() -> None:
     env = {"PATH": "/usr/bin:/bin"}
 
     assert pipe(["echo", "through"], ["cat"], env) == "through\n"
@@ -106,6 +116,6 @@ def test_a_pipe_hands_on_and_tells_which_side_failed():
         pipe(["yes"], ["sh", "-c", "echo no sink >&2; exit 1"], env)
 
 
-def test_a_missing_program_is_named():
+def test_a_missing_program_is_named() -> None:
     with pytest.raises(CommandError, match="no-such-program is not installed"):
         run(["no-such-program"])

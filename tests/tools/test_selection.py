@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
@@ -13,27 +14,34 @@ from localcluster.paths import Cache, ClusterPaths
 from localcluster.report import Report, duration
 
 
+class Machine(Protocol):
+    def __call__(self, *, docker: bool = False, kind: bool = False, root: bool = False) -> None:
+        """Pretend to be a machine with these."""
+
+
 @pytest.fixture
-def machine(monkeypatch):
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     """A machine with nothing: no Docker, no kind, no root."""
 
     def build(*, docker: bool = False, kind: bool = False, root: bool = False) -> None:
         monkeypatch.setattr(provider, "has_docker", lambda: docker)
-        monkeypatch.setattr(provider.shutil, "which", lambda _: "kind" if kind else None)
-        monkeypatch.setattr(provider.os, "geteuid", lambda: 0 if root else 1000)
-        monkeypatch.setattr(provider.sys, "platform", "linux")
+        monkeypatch.setattr(
+            "localcluster.provider.shutil.which", lambda _: "kind" if kind else None
+        )
+        monkeypatch.setattr("localcluster.provider.os.geteuid", lambda: 0 if root else 1000)
+        monkeypatch.setattr("localcluster.provider.sys.platform", "linux")
 
     return build
 
 
-def test_a_cluster_that_exists_comes_first(machine):
+def test_a_cluster_that_exists_comes_first(machine: Machine) -> None:
     machine(docker=True, kind=True, root=True)
 
     assert provider.choose("auto", {"KUBECONFIG": "/k"}, None) == "existing"
     assert provider.choose("auto", {}, Path("/k")) == "existing"
 
 
-def test_kind_needs_an_engine_that_answers(machine):
+def test_kind_needs_an_engine_that_answers(machine: Machine) -> None:
     machine(docker=True, kind=True, root=True)
     assert provider.choose("auto", {}, None) == "kind"
 
@@ -41,25 +49,25 @@ def test_kind_needs_an_engine_that_answers(machine):
     assert provider.choose("auto", {}, None) == "local"
 
 
-def test_what_is_asked_for_is_taken(machine):
+def test_what_is_asked_for_is_taken(machine: Machine) -> None:
     machine()
 
     assert provider.choose("local", {"KUBECONFIG": "/k"}, None) == "local"
 
 
-def test_a_machine_with_nothing_is_told_what_to_do(machine):
+def test_a_machine_with_nothing_is_told_what_to_do(machine: Machine) -> None:
     machine()
 
     with pytest.raises(LocalClusterError, match=r"KUBECONFIG.*Docker.*root"):
         provider.choose("auto", {}, None)
 
 
-def test_an_unknown_provider_is_refused():
+def test_an_unknown_provider_is_refused() -> None:
     with pytest.raises(LocalClusterError, match=r"'minikube': expected one of auto, existing"):
         provider.choose("minikube", {}, None)
 
 
-def test_an_existing_cluster_takes_no_images():
+def test_an_existing_cluster_takes_no_images() -> None:
     cluster = ExistingProvider(Path("/k"), Report())
 
     with pytest.raises(LocalClusterError, match="push it to a registry"):
@@ -73,17 +81,17 @@ def test_an_existing_cluster_takes_no_images():
     [
         ("redis", "docker.io/library/redis:latest"),
         ("modelyard/operator:dev", "docker.io/modelyard/operator:dev"),
-        ("ghcr.io/a/b:1", "ghcr.io/a/b:1"),
+        ("registry.example.com/acme/b:1", "registry.example.com/acme/b:1"),
         ("localhost/a", "localhost/a:latest"),
         ("registry:5000/a", "registry:5000/a:latest"),
         ("a@sha256:0", "docker.io/library/a@sha256:0"),
     ],
 )
-def test_image_names(name, full):
+def test_image_names(name: str, full: str) -> None:
     assert canonical(name) == full
 
 
-def test_an_artifact_is_built_anew_for_each_version_flag_and_source(tmp_path):
+def test_an_artifact_is_built_anew_for_each_version_flag_and_source(tmp_path: Path) -> None:
     source = tmp_path / "tool"
     source.mkdir()
     for file in ("go.mod", "go.sum", "main.go"):
@@ -97,7 +105,7 @@ def test_an_artifact_is_built_anew_for_each_version_flag_and_source(tmp_path):
     assert artifact.key() == replace(artifact).key()
 
 
-def test_names_on_the_machine_come_from_the_clusters_name(tmp_path):
+def test_names_on_the_machine_come_from_the_clusters_name(tmp_path: Path) -> None:
     mine, other = (ClusterPaths(Cache(tmp_path), name) for name in ("modelyard", "test"))
 
     assert mine.machine_name == "modelyard"
@@ -107,12 +115,12 @@ def test_names_on_the_machine_come_from_the_clusters_name(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["", "../x", "A", "1st", "a" * 33, "x-", "a/b"])
-def test_a_name_that_could_leave_the_cache_is_refused(tmp_path, name):
+def test_a_name_that_could_leave_the_cache_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(LocalClusterError, match="cluster name"):
         ClusterPaths(Cache(tmp_path), name)
 
 
-def test_addons_are_remembered_and_ordered():
+def test_addons_are_remembered_and_ordered() -> None:
     assert addons.merge(["s3"], ["traefik", "dns", "s3"]) == ["dns", "traefik", "s3"]
     with pytest.raises(LocalClusterError, match="unknown add-on redis: expected some of dns"):
         addons.merge([], ["redis"])
@@ -121,5 +129,5 @@ def test_addons_are_remembered_and_ordered():
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0.44, "0.4 s"), (12.3, "12 s"), (60, "1:00"), (192.9, "3:12")]
 )
-def test_durations(seconds, text):
+def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text

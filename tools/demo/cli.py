@@ -66,7 +66,10 @@ def demo(  # noqa: PLR0913 - one parameter for each option of the command line
     ] = True,
     rate: Annotated[float, typer.Option(help="Requests a second during the rollout.")] = 120.0,
     registry: Annotated[
-        str, typer.Option(help="Pull the images from here, e.g. ghcr.io/acme/, and build none.")
+        str,
+        typer.Option(
+            help="Pull the images from here, e.g. registry.example.com/acme/, and build none."
+        ),
     ] = "",
     tag: Annotated[str, typer.Option(help="Tag of the images.")] = "dev",
     torch_index_url: Annotated[

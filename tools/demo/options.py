@@ -27,8 +27,8 @@ class Options:
     """Choices of the user.
 
     Attributes:
-        registry: Where the nodes find images that are not built here, e.g. ``ghcr.io/acme/``;
-            empty builds them.
+        registry: Where the nodes find images that are not built here, e.g.
+            ``registry.example.com/acme/``; empty builds them.
         tag: Tag of the images, below which the runtime's variants add ``-slim`` and ``-torch``.
         torch_index_url: Where the torch image's build takes torch from; empty for PyPI.
         proxy_address: Address of the proxy; empty finds it.

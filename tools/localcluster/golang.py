@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import re
 import shutil
 import urllib.request
 import zipfile
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from localcluster import versions
+from localcluster.errors import LocalClusterError
 from localcluster.processes import run
 
 if TYPE_CHECKING:
@@ -176,7 +178,7 @@ def _build(cache: Cache, artifact: Artifact, target: Path) -> None:
 
 
 def _go(cache: Cache) -> str:
-    """Return the ``go`` program: the machine's own, or one from the module proxy."""
+    """Return the ``go`` program: the machine's own, or one from the proxy in GOPROXY."""
     own = shutil.which("go")
     if own is not None:
         return own
@@ -184,7 +186,7 @@ def _go(cache: Cache) -> str:
     release = f"v0.0.1-go{versions.GO}.linux-{machine}"
     go = cache.go / f"golang.org/toolchain@{release}" / "bin" / "go"
     if not go.exists():
-        proxy = os.environ.get("GOPROXY", "https://proxy.golang.org").split(",")[0]
+        proxy = _proxy(os.environ.get("GOPROXY", ""))
         archive = cache.go / "toolchain.zip"
         archive.parent.mkdir(parents=True, exist_ok=True)
         urllib.request.urlretrieve(f"{proxy}/golang.org/toolchain/@v/{release}.zip", archive)  # noqa: S310
@@ -194,3 +196,14 @@ def _go(cache: Cache) -> str:
         for file in [*go.parent.iterdir(), *go.parent.parent.glob("pkg/tool/*/*")]:
             file.chmod(0o755)
     return str(go)
+
+
+def _proxy(setting: str) -> str:
+    """Return the first address in a value of GOPROXY; ``direct`` and ``off`` are none."""
+    for word in re.split("[,|]", setting):
+        if "://" in word:
+            return word.strip().rstrip("/")
+    raise LocalClusterError(
+        "go is not installed here: install it, or set GOPROXY to the address of a Go module proxy "
+        "and this tool takes it from there"
+    )
