@@ -21,12 +21,15 @@ LAST: Final = "fleet"
 """Tests with this fixture switch the chart's operator off, so that they come last."""
 NETWORK: Final = "lab"
 """From this fixture on the session is inside the cluster's network."""
+TOGETHER: Final = "together"
 RUNNING: Final = pytest.StashKey[Future[None]]()
 FIGURES: Final = pytest.StashKey[dict[str, object]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "together: runs beside the other tests; takes `lab` alone")
+    config.addinivalue_line(
+        "markers", f"{TOGETHER}: runs beside the other tests; takes `lab` alone"
+    )
     config.stash[FIGURES] = {}
 
 
@@ -64,7 +67,7 @@ def figures(pytestconfig: pytest.Config) -> dict[str, object]:
 def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     with open_lab(tmp_path_factory.mktemp("artifacts")) as opened:
         for item in request.session.items:
-            if item.get_closest_marker("together"):
+            if item.get_closest_marker(TOGETHER):
                 item.stash[RUNNING] = opened.executor.submit(_call, item, opened)
         yield opened
 
@@ -83,9 +86,16 @@ def bench(request: pytest.FixtureRequest, lab: Lab) -> Iterator[Bench]:
 
 
 def _turn(item: pytest.Item) -> int:
-    """Tests that need the machine's own network come first, those that need quiet last."""
+    """Tests that need the machine's own network come first, those that need quiet last.
+
+    Those that run in threads are reported when the ones beside them are through.
+    """
     names = getattr(item, "fixturenames", ())
-    return (NETWORK in names) + (LAST in names)
+    if LAST in names:
+        return 3
+    if item.get_closest_marker(TOGETHER):
+        return 2
+    return 1 if NETWORK in names else 0
 
 
 def _call(item: Any, lab: Lab) -> None:

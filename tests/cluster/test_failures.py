@@ -148,9 +148,7 @@ def _check_status(seen: Manifest, case: Case, generation: int) -> None:
     assert stalled["status"] == str(case.stalled), stalled
     if case.stalled:
         assert stalled["reason"] == case.reason
-    failure = seen["status"].get("failure", {})
-    if case.reason == "UnsupportedURIScheme":
-        return  # refused before there is anything that could fail
+    failure = seen["status"]["failure"]
     assert failure["reason"] == case.reason
     assert failure["message"]
     assert failure["hint"]
@@ -173,8 +171,8 @@ def _check_event(served: Served, case: Case, seen: Manifest, noticed: datetime) 
 
 def _reported(served: Served, seen: Manifest) -> datetime:
     """When the scheduler, the kubelet or the container first reported the failure."""
-    failure = seen["status"].get("failure")
-    if failure is None:
+    failure = seen["status"]["failure"]
+    if "pod" not in failure:  # refused at the edit, before there was one
         return datetime.fromisoformat(condition(seen, "Ready")["lastTransitionTime"])
     if "lastTime" in failure:
         return datetime.fromisoformat(failure["lastTime"])
