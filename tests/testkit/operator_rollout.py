@@ -213,6 +213,8 @@ class Simulation:
         stable = rollout.stable or ""
         if self.ask.replicas == 0 or self.ask.suspended or not before.replicas.get(stable):
             return  # nobody asks for anything to serve, or did until now
+        if "canary" in change and not before.splits:
+            return  # the proxy divides nothing any more, whatever the route says
         grown = {
             revision
             for revision, weight in after.weights.items()

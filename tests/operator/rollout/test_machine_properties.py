@@ -23,7 +23,7 @@ from modelyard_operator.spec import RolloutSpec
 from testkit.operator_rollout import Cluster, Simulation, ask_for, seconds
 
 CHAOS = os.environ.get("HYPOTHESIS_PROFILE") == "chaos"
-EXAMPLES = int(os.environ.get("MODELYARD_ROLLOUT_EXAMPLES") or (20_000 if CHAOS else 300))
+EXAMPLES = int(os.environ.get("MODELYARD_ROLLOUT_EXAMPLES") or (20_000 if CHAOS else 600))
 
 REVISIONS = ("fraud-a", "fraud-b", "fraud-c", "fraud-d")
 STEPS = (
@@ -34,6 +34,8 @@ STEPS = (
     [{"weight": 1, "bakeSeconds": 0}, {"weight": 99, "bakeSeconds": 0}, {"weight": 100}],
 )
 revisions = st.sampled_from(REVISIONS)
+shares = st.sampled_from([100, 100, 100, 50, 0])
+paces = st.sampled_from([1.0, 6.0, 25.0])
 
 
 class RolloutMachine(RuleBasedStateMachine):
@@ -70,13 +72,18 @@ class RolloutMachine(RuleBasedStateMachine):
     def edit(self, revision: str) -> None:
         self.sim.ask = replace(self.sim.ask, target=revision)
 
-    @rule(revision=revisions, passes=st.integers(1, 12), share=st.integers(0, 100))
-    def edit_and_go_on(self, revision: str, passes: int, share: int) -> None:
+    @rule(revision=revisions, passes=st.integers(1, 25), share=shares, pace=paces)
+    def edit_and_go_on(self, revision: str, passes: int, share: int, pace: float) -> None:
         self.sim.ask = replace(self.sim.ask, target=revision)
+        self.go_on(passes, share, pace)
+
+    @rule(passes=st.integers(1, 25), share=shares, pace=paces)
+    def go_on(self, passes: int, share: int, pace: float) -> None:
+        """Let the operator work while pods become ready and time passes."""
         for _ in range(passes):
             self.sim.reconcile()
             self.some_ready(share)
-            self.sim.now += seconds(6)
+            self.sim.now += seconds(pace)
 
     @rule()
     def edit_back(self) -> None:
@@ -145,6 +152,15 @@ class RolloutMachine(RuleBasedStateMachine):
         if rollout and rollout.stable:
             self.pods_die(rollout.stable, 0)
             self.edit(rollout.stable if back else REVISIONS[-1])
+
+    @rule(passes=st.integers(0, 6))
+    def crash_before_the_routes_and_the_candidate_dies(self, passes: int) -> None:
+        self.go_on(passes, 100, 25)
+        self.sim.reconcile(crash_after=0)
+        rollout = self.sim.rollout
+        if rollout and rollout.candidate:
+            self.pods_die(rollout.candidate, 0)
+        self.sim.reconcile()
 
     @rule(verb=st.sampled_from(["promote", "resume"]))
     def candidate_dies_before_a_command(self, verb: str) -> None:
@@ -219,7 +235,7 @@ def test_rollouts_survive_everything() -> None:
         RolloutMachine,
         settings=settings(
             max_examples=EXAMPLES,
-            stateful_step_count=40,
+            stateful_step_count=25,
             deadline=None,
             derandomize=not CHAOS,
             database=None,
