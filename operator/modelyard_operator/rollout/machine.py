@@ -73,16 +73,16 @@ def recover(ask: Ask, world: World, now: datetime) -> Rollout:
         others = sorted(world.replicas.keys() - {stable})
         return _moved(idle, RolloutState.PROMOTING, now, previous=others[0] if others else None)
     plan = plan_steps(ask.spec, splits=world.splits)
-    reached = [n for n, step in enumerate(plan, 1) if step.weight <= world.canary_weight]
-    step = reached[-1] if reached else 1
+    share = world.canary_weight if world.splits else 0  # what the candidate has, it keeps
+    step = next(number for number, step in enumerate(plan, 1) if step.weight >= share)
     return _moved(
         idle,
-        RolloutState.SHIFTING if reached else RolloutState.WARMING,
+        RolloutState.SHIFTING if plan[step - 1].weight == share else RolloutState.WARMING,
         now,
         candidate=world.canary,
         plan=plan,
         step=step,
-        weight=plan[step - 1].weight if reached else 0,  # never more than the route gives
+        weight=share,
         started_at=now,
         deadline_time=now + timedelta(seconds=ask.spec.progress_deadline_seconds),
         initial_replicas=max(1, world.replicas.get(stable, 1)),
