@@ -139,7 +139,8 @@ def backends(rollout: Rollout, world: World) -> Backends:
         return Backends(primary=candidate) if world.primary == candidate else split
     serves = rollout.state in ACTIVE and world.ready.get(candidate or "", 0) > 0
     weight = rollout.weight if serves else 0
-    if weight and world.splits:
+    moved = weight == FULL and world.primary == candidate  # by a proxy that could not split then
+    if weight and world.splits and not moved:
         return Backends(primary=stable, canary=candidate, weight=weight)
     return Backends(primary=candidate if weight == FULL else stable)
 
