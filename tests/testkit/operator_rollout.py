@@ -68,7 +68,7 @@ class Simulation:
     served_until: dict[str, datetime] = field(default_factory=dict)
     """When each revision was last named by a route that this operator changed."""
     unguarded: set[str | None] = field(default_factory=set)
-    """Revisions that were dropped while the user wanted no pods."""
+    """Revisions that came or went while the user wanted no pods."""
 
     @property
     def rollout(self) -> Rollout | None:
@@ -109,6 +109,8 @@ class Simulation:
             assert again == before, "a replayed command had an effect"
         rollout = decide(self.ask, before, world, self.now)
         self._check_stable(stored, rollout, world)
+        if self.ask.replicas == 0:
+            self.unguarded |= {rollout.stable, rollout.candidate}
         if self._write_status(rollout, world):
             yield
         yield from self._apply(rollout, world)
@@ -206,13 +208,19 @@ class Simulation:
         for field_name, value in change.items():
             setattr(self.cluster, field_name, value)
         after = self.cluster.world()
-        self.served_until |= dict.fromkeys(before.weights.keys() - after.weights.keys(), self.now)
+        if before.splits or "canary" not in change:
+            lost = before.weights.keys() - after.weights.keys()
+            self.served_until |= dict.fromkeys(lost, self.now)
         self.log.append(f"route {after.weights} in {rollout.state}")
         assert not after.weights or sum(after.weights.values()) == 100
         assert all(weight > 0 for weight in after.weights.values())
         stable = rollout.stable or ""
         if self.ask.replicas == 0 or self.ask.suspended or not before.replicas.get(stable):
             return  # nobody asks for anything to serve, or did until now
+        if before.ready.get(stable):
+            self.unguarded.discard(stable)
+        if stable in self.unguarded:
+            return  # it became stable while no pods were wanted
         if "canary" in change and not before.splits:
             return  # the proxy divides nothing any more, whatever the route says
         grown = {
@@ -248,7 +256,7 @@ class Simulation:
             first = before.state is RolloutState.INITIALIZING and world.ready.get(after.stable)
             assert first or self.ask.replicas == 0
             self.served_until.clear()  # at 0 replicas nothing served, so nothing is waited for
-            self.unguarded |= {before.stable, before.candidate}
+            self.unguarded |= {before.stable, before.candidate, after.stable}
 
 
 def ask_for(target: str, *, replicas: int = 2, **rollout: Any) -> Ask:

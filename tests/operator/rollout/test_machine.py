@@ -174,12 +174,16 @@ def test_a_proxy_that_can_no_longer_split_gets_the_last_step() -> None:
         (World(selected=A), {"state": S.IDLE, "stable": A}),
         (World(primary=A, selected=B), {"state": S.IDLE, "stable": A}),
         (
-            World(primary=A, canary=B, canary_weight=60),
+            World(primary=A, canary=B, canary_weight=50),
             {"state": S.SHIFTING, "stable": A, "candidate": B, "step": 2, "weight": 50},
         ),
         (
+            World(primary=A, canary=B, canary_weight=60),
+            {"state": S.WARMING, "stable": A, "candidate": B, "step": 3, "weight": 60},
+        ),
+        (
             World(primary=A, canary=B, canary_weight=3),
-            {"state": S.WARMING, "stable": A, "candidate": B, "step": 1, "weight": 0},
+            {"state": S.WARMING, "stable": A, "candidate": B, "step": 1, "weight": 3},
         ),
         (
             World(primary=A, canary=B, canary_weight=50, splits=False),
@@ -215,6 +219,13 @@ def test_promoting_names_the_new_revision_twice_until_the_primary_is_confirmed()
     assert backends(promoting, World(primary=B)) == Backends(B)
     assert size(ask_for(B), promoting, World(replicas={A: 3}), A) == 3
     assert size(ask_for(B), promoting, World(replicas={A: 0}), A) == 1
+
+
+def test_a_primary_that_names_the_candidate_already_is_not_taken_back() -> None:
+    baking = Rollout(state=S.BAKING, stable=A, candidate=B, weight=100)
+    world = World(primary=B, ready={B: 1}, replicas={A: 1, B: 1})
+    assert backends(baking, world) == backends(baking, replace(world, splits=False)) == Backends(B)
+    assert backends(baking, replace(world, primary=A)) == Backends(A, B, 100)
 
 
 def test_time_wakes_only_what_waits_for_it() -> None:
