@@ -21,7 +21,6 @@ from modelyard_operator.spec import AcceleratorSpec
 Manifest = Mapping[str, Any]
 
 MESSAGE_LIMIT: Final = 1024
-OOM_EXIT_CODE: Final = 137
 
 
 @dataclass(frozen=True)

@@ -67,10 +67,14 @@ def runtime_environment(
     return environment
 
 
-def fetch_environment(model: ModelSpec, served_name: str) -> dict[str, str]:
+def fetch_environment(
+    model: ModelSpec, served_name: str, *, revision: str, version: str
+) -> dict[str, str]:
     """Environment of the init container ``model-fetch``; credentials come by ``envFrom``."""
     environment = {
         "MODELYARD_MODEL_NAME": served_name,
+        "MODELYARD_MODEL_VERSION": version,
+        "MODELYARD_REVISION": revision,
         "MODELYARD_MODEL_REPOSITORY": MODEL_REPOSITORY,
         "MODELYARD_METRICS_PORT": str(METRICS_PORT),
         "MODELYARD_MODEL_URI": model.uri,

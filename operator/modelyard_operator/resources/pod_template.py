@@ -49,7 +49,9 @@ def build_pod_template(
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "terminationGracePeriodSeconds": spec.runtime.timeouts.drain_seconds + DRAIN_MARGIN_S,
-        "initContainers": [_fetch_container(spec, model_deployment.served_name) | shared],
+        "initContainers": [
+            _fetch_container(spec, model_deployment.served_name, revision, version) | shared
+        ],
         "containers": [
             _runtime_container(spec, model_deployment.served_name, revision, version) | shared
         ],
@@ -75,11 +77,16 @@ def _environment(variables: Mapping[str, str]) -> list[Manifest]:
     return [{"name": name, "value": value} for name, value in variables.items() if value]
 
 
-def _fetch_container(spec: ModelDeploymentSpec, served_name: str) -> Manifest:
+def _fetch_container(
+    spec: ModelDeploymentSpec, served_name: str, revision: str, version: str
+) -> Manifest:
+    environment = contract.fetch_environment(
+        spec.model, served_name, revision=revision, version=version
+    )
     container: Manifest = {
         "name": "model-fetch",
         "command": list(contract.FETCH_COMMAND),
-        "env": _environment(contract.fetch_environment(spec.model, served_name)),
+        "env": _environment(environment),
         "volumeMounts": [_mount("models", contract.MODEL_REPOSITORY), _mount("tmp", "/tmp")],
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }

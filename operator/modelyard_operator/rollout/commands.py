@@ -19,9 +19,7 @@ COMMAND: Final = re.compile(
 ACCEPTED: Final = "Accepted"
 
 
-def apply_command(
-    rollout: Rollout, annotation: str | None, world: World, now: datetime
-) -> Rollout:
+def apply_command(rollout: Rollout, annotation: str | None, world: World, now: datetime) -> Rollout:
     """Carry out a command, and record what became of it; an id already seen changes nothing.
 
     Args:
