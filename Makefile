@@ -44,6 +44,10 @@ demo: setup ## The main job from nothing, live: cluster, operator, model, canary
 up: setup ## Start the local cluster with its add-ons, or repair it
 	@$(PYTHON) -m localcluster up --addons dns,traefik,s3,metrics-server
 
+.PHONY: shell
+shell: setup ## A shell where the cluster's network, kubectl and helm are at hand
+	@$(PYTHON) -m localcluster exec -- bash
+
 .PHONY: down
 down: setup ## Remove the local cluster; the cache stays
 	@$(PYTHON) -m localcluster down

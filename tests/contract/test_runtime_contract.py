@@ -87,7 +87,7 @@ def settings_of(program: type[BaseSettings], values: dict[str, str]) -> BaseSett
 
 NOT_SET_IN_PODS = {
     "runtime": {"MODELYARD_MODEL_PATH"},  # a developer's option
-    "model-fetch": {"MODELYARD_MODEL_VERSION", "MODELYARD_REVISION"},  # shared with the runtime
+    "model-fetch": set(),
 }
 SIDES = [
     (RuntimeSettings, "runtime", "Environment of `runtime`"),
