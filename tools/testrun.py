@@ -52,8 +52,9 @@ CHECK: Final = (
     Part("unit tests", (*PYTEST, "-m", "not cluster and not slow")),
 )
 CLUSTER: Final = (
-    Part("slow tests", (*PYTEST, "-m", "slow and not cluster")),
     Part("cluster up", (*LOCALCLUSTER, "up", "--addons", ADDONS)),
+    # After the cluster, which builds the S3 server that one of them fetches from.
+    Part("slow tests", (*PYTEST, "-m", "slow and not cluster")),
     Part("cluster tests", (*PYTEST, "-m", "cluster"), always=False),
 )
 CHAOS: Final = (

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.slow  # each test starts a server
+
 BYTES = bytes(range(256)) * 4000
 DIGEST = "sha256:" + hashlib.sha256(BYTES).hexdigest()
 

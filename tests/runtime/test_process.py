@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import httpx
 import numpy as np
 import pytest
+from tritonclient import http
 
 from modelyard_runtime.__main__ import main
 from modelyard_runtime.server import drain_grace_s
@@ -20,6 +21,8 @@ from testkit.runtime_serving import running
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+pytestmark = pytest.mark.slow  # each test starts a process
 
 BODY = models.request("x", "FP32", [1, 4], [1, 2, 3, 4])
 
@@ -33,7 +36,6 @@ def repository(tmp_path: Path) -> Path:
 
 
 def test_an_official_client_works_unmodified(repository: Path, tmp_path: Path) -> None:
-    http = pytest.importorskip("tritonclient.http")
     with running(
         tmp_path, "serve", model_name="fraud", model_repository=str(repository), threads="1"
     ) as runtime:
