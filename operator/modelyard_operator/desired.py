@@ -76,9 +76,10 @@ def desired_state(observed: Observed, settings: OperatorSettings, now: datetime)
     rollout = decide(ask, before, world, now) if ask.target else before or Rollout()
     traffic = TrafficPlan(spec.exposure, proxy, backends(rollout, world))
     revisions = _live_revisions(observed, rollout, target)
+    sizes = {one.name: size(ask, rollout, world, one.name) for one in revisions}
     objects: list[Manifest] = []
     for revision in revisions:
-        floor = size(ask, rollout, world, revision.name)
+        floor = sizes[revision.name]
         hold = rollout.state in ACTIVE and revision.name == rollout.stable
         objects.extend(_revision_objects(model_deployment, revision, floor, hold=hold))
     routes = [] if spec.suspend else _routes(model_deployment, traffic, rollout)
@@ -92,10 +93,10 @@ def desired_state(observed: Observed, settings: OperatorSettings, now: datetime)
         gaps=unsupported(spec, proxy),
         objects=(*objects, *routes),
         scales={
-            revision.name: size(ask, rollout, world, revision.name)
-            for revision in revisions
+            name: replicas
+            for name, replicas in sizes.items()
             # An autoscaler rules the number, but it does not move a workload that is at zero.
-            if spec.scaling is None or world.replicas.get(revision.name) == 0
+            if spec.scaling is None or world.replicas.get(name) == 0
         },
         pod_annotations=_pod_annotations(observed, rollout),
         protected=frozenset(filter(None, (rollout.stable, rollout.candidate, rollout.previous)))
