@@ -13,7 +13,8 @@ export RUFF_CACHE_DIR ?= $(CACHE)/ruff
 export MYPY_CACHE_DIR ?= $(CACHE)/mypy/$(CHECKOUT)
 export HYPOTHESIS_STORAGE_DIRECTORY ?= $(CACHE)/hypothesis
 PYTHON := $(UV_PROJECT_ENVIRONMENT)/bin/python
-UV := $(CACHE)/tools/uv-0.13/bin/uv
+# The cluster tool installs programs that are published as wheels with it.
+export UV := $(CACHE)/tools/uv-0.13/bin/uv
 
 .PHONY: help
 help: ## List the targets
