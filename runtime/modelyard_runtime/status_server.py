@@ -7,10 +7,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.exposition import choose_encoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from prometheus_client import CollectorRegistry
 
 
 class StatusServer:
@@ -43,7 +45,9 @@ class StatusServer:
                 if path == "/status":
                     self._answer(200, "application/json", orjson.dumps(status()))
                 elif path == "/metrics":
-                    self._answer(200, CONTENT_TYPE_LATEST, generate_latest(registry))
+                    # OpenMetrics, to who asks for it, carries exemplars.
+                    encode, content_type = choose_encoder(self.headers.get("Accept", ""))
+                    self._answer(200, content_type, encode(registry))
                 else:
                     self._answer(404, "application/json", b'{"error":"try /metrics or /status"}')
 

@@ -1,0 +1,130 @@
+"""Series per model, their life, and what a scrape shows."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from modelyard_runtime.lifecycle import State
+from modelyard_runtime.metrics import RuntimeMetrics
+from modelyard_runtime.settings import RuntimeSettings
+from modelyard_runtime.status_server import StatusServer
+
+
+@pytest.fixture
+def metrics() -> RuntimeMetrics:
+    return RuntimeMetrics(RuntimeSettings(model_name="m", model_version="8", revision="m-1"))
+
+
+def value(
+    metrics: RuntimeMetrics, name: str, model: str, version: str, **more: str
+) -> float | None:
+    labels = {"model": model, "version": version, "revision": "m-1", **more}
+    return metrics.registry.get_sample_value(f"modelyard_{name}", labels)
+
+
+def series(metrics: RuntimeMetrics, model: str) -> list[str]:
+    return [
+        sample.name
+        for family in metrics.registry.collect()
+        for sample in family.samples
+        if sample.labels.get("model") == model
+    ]
+
+
+def test_each_model_has_its_own_series(metrics: RuntimeMetrics) -> None:
+    other = metrics.model("other", "2")
+    other.request_done("grpc", 200, 0.02)
+    other.request_done("grpc", 200, 0.02)
+    metrics.own.request_done("rest", 429, 0.001)
+    metrics.own.rejected("overloaded")
+    codes = {"protocol": "grpc", "code": "200"}
+    assert value(metrics, "requests_total", "other", "2", **codes) == 2
+    assert value(metrics, "request_duration_seconds_bucket", "other", "2", le="0.025") == 2
+    assert value(metrics, "requests_total", "m", "8", protocol="rest", code="429") == 1
+    assert value(metrics, "rejected_total", "m", "8", reason="overloaded") == 1
+    assert value(metrics, "rejected_total", "other", "2", reason="overloaded") is None
+
+
+def test_an_unloaded_model_leaves_no_series(metrics: RuntimeMetrics) -> None:
+    before = series(metrics, "m")
+    other = metrics.model("other", "2")
+    other.request_done("rest", 200, 0.02)
+    other.batch_done(rows=3, requests=2, run_s=0.1, bisections=1)
+    other.batch_left("full", 0.5)
+    other.padded(0.25)
+    other.poisoned(1)
+    other.cached(hit=True)
+    other.cached(hit=False)
+    other.loaded(1)
+    other.memory("host", 5)
+    other.first_output(0.1)
+    other.invalid_output()
+    other.stages(decode_s=1, wait_s=2, encode_s=3)
+    other.entered(State.READY, State.LOADING)
+    other.follow("queue_requests", lambda: 4)
+    assert value(metrics, "queue_requests", "other", "2") == 4
+    assert value(metrics, "model_state", "other", "2", state="Ready") == 1
+    other.close()
+    other.close()
+    assert series(metrics, "other") == []
+    assert series(metrics, "m") == before
+
+
+def test_a_replaced_model_goes_on_counting(metrics: RuntimeMetrics) -> None:
+    old = metrics.model("other", "2")
+    old.request_done("rest", 200, 0.02)
+    old.follow("queue_requests", lambda: 3)
+    old.follow("controller_max_batch", lambda: 16)
+    new = metrics.model("other", "2")
+    new.follow("queue_requests", lambda: 4)
+    new.follow("controller_max_batch", lambda: 32)
+    assert value(metrics, "queue_requests", "other", "2") == 7
+    assert value(metrics, "controller_max_batch", "other", "2") == 32
+    old.close()
+    new.request_done("rest", 200, 0.02)
+    codes = {"protocol": "rest", "code": "200"}
+    assert value(metrics, "requests_total", "other", "2", **codes) == 2
+    assert value(metrics, "queue_requests", "other", "2") == 4
+    new.close()
+    assert series(metrics, "other") == []
+
+
+def test_the_process_counts_for_itself(metrics: RuntimeMetrics) -> None:
+    metrics.follow_inflight(lambda: 7)
+    metrics.entered(State.LOADING, State.STARTING)
+    metrics.shadow("requests")
+    metrics.audit_dropped()
+    metrics.loop_lag(0.02)
+    assert value(metrics, "inflight_requests", "m", "8") == 7
+    assert value(metrics, "model_state", "m", "8", state="Loading") == 1
+    assert value(metrics, "model_state", "m", "8", state="Starting") == 0
+    assert value(metrics, "shadow_requests_total", "m", "8") == 1
+    assert value(metrics, "shadow_errors_total", "m", "8") == 0
+    sample = metrics.registry.get_sample_value
+    assert sample("modelyard_audit_dropped_total") == 1
+    assert sample("modelyard_event_loop_lag_seconds_bucket", {"le": "0.05"}) == 1
+
+
+def test_exemplars_go_to_who_asks_for_openmetrics(metrics: RuntimeMetrics) -> None:
+    metrics.own.request_done("rest", 200, 0.02, "ab" * 16)
+    metrics.own.request_done("rest", 200, 0.3)
+    server = StatusServer(0, dict, metrics.registry, host="127.0.0.1")
+    try:
+        url = f"http://127.0.0.1:{server.port}/metrics"
+        plain = httpx.get(url)
+        assert plain.headers["content-type"].startswith("text/plain; version=0.0.4")
+        accept = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"
+        rich = httpx.get(url, headers={"Accept": accept})
+        assert rich.headers["content-type"].startswith("application/openmetrics-text")
+    finally:
+        server.close()
+    assert "trace_id" not in plain.text
+    exemplars = {
+        sample.labels["le"]: sample.exemplar.labels
+        for family in text_string_to_metric_families(rich.text)  # type: ignore[no-untyped-call]
+        for sample in family.samples
+        if sample.name == "modelyard_request_duration_seconds_bucket" and sample.exemplar
+    }
+    assert exemplars == {"0.025": {"trace_id": "ab" * 16}}
