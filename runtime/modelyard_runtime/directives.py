@@ -187,6 +187,6 @@ class DirectivesFile:
         while True:
             try:
                 self.poll()
-            except Exception:  # the task's root: the next change must find somebody who looks
+            except Exception:  # noqa: BLE001 - the task's root: the next change must find somebody who looks
                 _log.exception("directives could not be followed")
             await asyncio.sleep(POLL_S)

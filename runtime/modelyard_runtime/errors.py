@@ -6,6 +6,9 @@
     ├── RequestError             answered to one caller; ``code`` is the word in the answer
     │   ├── MalformedRequestError    malformed           not JSON, or not an inference request
     │   ├── InvalidInputError        invalid_input       a tensor that the model does not take
+    │   ├── UnauthorizedError        unauthorized        no credentials, or a token that does not hold
+    │   ├── ForbiddenError           forbidden           a wrong key, or what is closed to everybody
+    │   ├── ForbiddenError           forbidden           the operation is closed here
     │   ├── NotFoundError            model_not_found     no such model, version or path
     │   ├── TooLargeError            too_large           body over the limit
     │   ├── UnsupportedMediaError    unsupported_media   an encoding or extension that is not spoken
@@ -14,6 +17,7 @@
     │   ├── DeadlineExceededError    timeout             the deadline passed, queued or running
     │   ├── InferenceError           model_error         the model raised
     │   └── NonFiniteOutputError     non_finite          the model answered NaN or infinity
+    ├── ClientGoneError          the caller hung up; there is nobody to answer
     └── StartupError             ends the process; ``reason`` is a word of the contract
 
 None of them knows HTTP: ``api/problems.py`` maps them to status codes.
@@ -45,6 +49,33 @@ class InvalidInputError(RequestError):
     """A tensor is missing, unknown, given twice, or not what the model takes."""
 
     code = "invalid_input"
+
+
+class UnauthorizedError(RequestError):
+    """The caller must say who it is, or its token does not hold (any more).
+
+    Args:
+        message: What is missing or wrong; never what was sent.
+        challenge: How to authenticate, as ``WWW-Authenticate`` says it.
+    """
+
+    code = "unauthorized"
+
+    def __init__(self, message: str, *, challenge: str = "Bearer") -> None:
+        super().__init__(message)
+        self.challenge = challenge
+
+
+class ForbiddenError(RequestError):
+    """The key is not one of those that may come in, or the way is closed to everybody."""
+
+    code = "forbidden"
+
+
+class ForbiddenError(RequestError):
+    """The operation is closed here, whoever asks."""
+
+    code = "forbidden"
 
 
 class NotFoundError(RequestError):
@@ -104,6 +135,10 @@ class NonFiniteOutputError(RequestError):
     code = "non_finite"
 
 
+class ClientGoneError(ModelyardRuntimeError):
+    """The caller hung up; there is nobody to answer."""
+
+
 class Reason(StrEnum):
     """Why a container ended, in the words of ``docs/reference/runtime-contract.md``."""
 
@@ -120,6 +155,9 @@ class Reason(StrEnum):
     DEVICE_UNAVAILABLE = "DeviceUnavailable"
     OUT_OF_MEMORY = "OutOfMemory"
     WARMUP_FAILED = "WarmupFailed"
+    VERIFICATION_FAILED = "VerificationFailed"
+    SIGNATURE_MISMATCH = "SignatureMismatch"
+    INVALID_HANDLER = "InvalidHandler"
     STARTUP_TIMEOUT = "StartupTimeout"
     INVALID_SETTINGS = "InvalidSettings"
 

@@ -9,6 +9,8 @@ import orjson
 
 from modelyard_runtime.errors import (
     DeadlineExceededError,
+    ForbiddenError,
+    ForbiddenError,
     InferenceError,
     InvalidInputError,
     MalformedRequestError,
@@ -18,6 +20,7 @@ from modelyard_runtime.errors import (
     OverloadedError,
     RequestError,
     TooLargeError,
+    UnauthorizedError,
     UnsupportedMediaError,
 )
 
@@ -31,6 +34,9 @@ Headers = list[tuple[bytes, bytes]]
 STATUS: Final[Mapping[type[RequestError], int]] = {
     MalformedRequestError: 400,
     InvalidInputError: 400,
+    UnauthorizedError: 401,
+    ForbiddenError: 403,
+    ForbiddenError: 403,
     NotFoundError: 404,
     TooLargeError: 413,
     UnsupportedMediaError: 415,
@@ -83,6 +89,8 @@ async def send_problem(send: Send, error: RequestError, request_id: str) -> int:
     headers: Headers = []
     if isinstance(error, OverloadedError):
         headers = _retry_after(error.retry_after_s)
+    elif isinstance(error, UnauthorizedError):
+        headers = [(b"www-authenticate", error.challenge.encode("ascii"))]
     elif isinstance(error, NotReadyError):
         headers = _retry_after(_NOT_READY_RETRY_S)
     await send_json(send, status, problem_body(str(error), error.code, request_id), headers)
