@@ -9,8 +9,9 @@ from starlette.exceptions import HTTPException
 
 from modelyard_runtime import __version__
 from modelyard_runtime.api.edge import Edge
+from modelyard_runtime.api.exchange import DataEndpoint
 from modelyard_runtime.api.health import build_router
-from modelyard_runtime.api.inference import InferEndpoint
+from modelyard_runtime.api.inference import InferFormat
 from modelyard_runtime.api.problems import internal_problem, problem_body, send_problem
 from modelyard_runtime.errors import RequestError
 
@@ -38,7 +39,7 @@ def create_app(service: Service) -> ASGIApp:
     app.add_exception_handler(RequestError, _on_request_error)
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(Exception, _on_bug)  # the outermost layer logs it
-    return Edge(app, InferEndpoint(service), service)
+    return Edge(app, DataEndpoint(service, InferFormat()), service)
 
 
 async def _on_request_error(request: Request, error: Exception) -> Response:

@@ -8,7 +8,6 @@
     │   ├── InvalidInputError        invalid_input       a tensor that the model does not take
     │   ├── UnauthorizedError        unauthorized        no credentials, or a token that does not hold
     │   ├── ForbiddenError           forbidden           a wrong key, or what is closed to everybody
-    │   ├── ForbiddenError           forbidden           the operation is closed here
     │   ├── NotFoundError            model_not_found     no such model, version or path
     │   ├── TooLargeError            too_large           body over the limit
     │   ├── UnsupportedMediaError    unsupported_media   an encoding or extension that is not spoken
@@ -68,12 +67,6 @@ class UnauthorizedError(RequestError):
 
 class ForbiddenError(RequestError):
     """The key is not one of those that may come in, or the way is closed to everybody."""
-
-    code = "forbidden"
-
-
-class ForbiddenError(RequestError):
-    """The operation is closed here, whoever asks."""
 
     code = "forbidden"
 

@@ -1,34 +1,33 @@
-"""The process as the HTTP edge sees it: its state, its model, its limits."""
+"""The process as the HTTP edge sees it: its state, its models, its limits."""
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
-import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from modelyard_runtime.batch_calls import BatchLimits
-from modelyard_runtime.batching import Batcher
-from modelyard_runtime.compute import compute_threads
+from modelyard_runtime.admission import Admission
 from modelyard_runtime.directives import DirectivesFile
-from modelyard_runtime.errors import NotFoundError, NotReadyError, Reason, StartupError
-from modelyard_runtime.inference import ModelCalls, ServedModel, declared_outputs
+from modelyard_runtime.errors import Reason, StartupError
+from modelyard_runtime.journal import Journal
 from modelyard_runtime.lifecycle import Lifecycle, State
-from modelyard_runtime.loading import find_artifact, load_model
 from modelyard_runtime.metrics import RuntimeMetrics
-from modelyard_runtime.warming import Warmth, warm
+from modelyard_runtime.repository import Repository, startup_error
+from modelyard_runtime.serving import prepare, put_in_service
 
 if TYPE_CHECKING:
-    from modelyard_runtime.engine.protocol import Arrays, Model
+    from pathlib import Path
+
+    from modelyard_runtime.inference import ServedModel
+    from modelyard_runtime.serving import Prepared
     from modelyard_runtime.settings import RuntimeSettings
 
 _log = structlog.stdlib.get_logger(__name__)
 
-INLINE_FORWARD_S: Final = 0.0005
-"""A full batch shorter than this runs on the event loop: handing it to a thread costs as much."""
 _SWITCH_INTERVAL_S: Final = 1e-4
 """Python's default of 5 ms lets a busy event loop hold up each step of the engine thread."""
 
@@ -46,18 +45,17 @@ class Service:
         self.metrics = RuntimeMetrics(settings)
         self.metrics.entered(State.STARTING, None)
         self.directives = DirectivesFile(settings.directives_file, self.metrics)
-        self.inflight = 0
-        self._served: ServedModel | None = None
-        self._load_seconds = 0.0
-        self.metrics.follow(
-            inflight=lambda: self.inflight,
-            queued=lambda: self._served.batcher.queued if self._served else 0,
+        self.admission = Admission(settings.max_in_flight, self._retry_after_s)
+        self.journal = Journal(self.metrics)
+        self.repository = Repository(
+            self._places, self._prepare, self._put_in_service, control=settings.control
         )
+        self.metrics.follow_inflight(lambda: self.admission.inflight)
 
     @property
     def ready(self) -> bool:
         """Whether new traffic should come here."""
-        return self.lifecycle.state is State.READY
+        return self.lifecycle.state is State.READY and self.repository.complete
 
     def model(self, name: str, version: str | None) -> ServedModel:
         """Find the model of a request.
@@ -73,42 +71,26 @@ class Service:
             NotFoundError: There is no such model or version.
             NotReadyError: It is there, and not ready.
         """
-        served = self._served
-        if name != self.settings.model_name:
-            raise NotFoundError(f"there is no model {name[:80]!r}")
-        if served is None:
-            raise NotReadyError(f"model {name!r} is {str(self.lifecycle.state).lower()}")
-        if version is not None and version != served.version:
-            raise NotFoundError(f"model {name!r} has no version {version[:40]!r}")
-        return served
+        return self.repository.get(name, version)
 
     async def start(self) -> None:
-        """Load and warm the model, then turn ready.
+        """Load and warm the models, then turn ready.
 
         Raises:
-            StartupError: The model cannot be served; the state is then ``FAILED``.
+            StartupError: Nothing can be served; the state is then ``FAILED``.
         """
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
         self.directives.poll()
         started = time.perf_counter()
         try:
-            try:
-                async with asyncio.timeout(self.settings.startup_timeout_s):
-                    model, version, warmth = await self._in_thread()
-            except TimeoutError:
-                raise StartupError(
-                    Reason.STARTUP_TIMEOUT,
-                    f"not ready within {self.settings.startup_timeout_s:g} s, "
-                    f"still {str(self.lifecycle.state).lower()}",
-                    hint="Raise spec.runtime.timeouts.startupSeconds, or the CPU request.",
-                    retryable=True,
-                ) from None
+            await self._load_all()
         except StartupError as failure:
             self._enter(State.FAILED, failure)
             raise
-        self._load_seconds = time.perf_counter() - started
-        self.metrics.loaded(self._load_seconds)
-        self._serve(model, version, warmth)
+        self.metrics.own.loaded(time.perf_counter() - started)
+        # What loading left behind lives as long as the process: the collector need not look again.
+        gc.collect()
+        gc.freeze()
         self._enter(State.READY)
 
     def drain(self) -> None:
@@ -116,9 +98,8 @@ class Service:
         self._enter(State.DRAINING)
 
     def close(self) -> None:
-        """Stop the engine."""
-        if self._served is not None:
-            self._served.batcher.close()
+        """Stop the engines."""
+        self.repository.close()
 
     def status(self) -> dict[str, Any]:
         """Describe the process for ``GET /status``.
@@ -126,21 +107,7 @@ class Service:
         Returns:
             The document of the contract.
         """
-        settings, served, failure = self.settings, self._served, self.lifecycle.failure
-        models: list[dict[str, Any]] = []
-        if served is not None:
-            models.append(
-                {
-                    "name": served.name,
-                    "version": served.version,
-                    "format": served.model.format,
-                    "device": served.model.device,
-                    "loadSeconds": round(self._load_seconds, 3),
-                    "batched": served.model.batched,
-                    "inputs": [spec.as_document() for spec in served.model.inputs],
-                    "outputs": [spec.as_document() for spec in served.model.outputs],
-                }
-            )
+        settings, failure = self.settings, self.lifecycle.failure
         return {
             "state": str(self.lifecycle.state),
             "model": settings.model_name,
@@ -149,8 +116,48 @@ class Service:
             "directivesHash": self.directives.hash,
             "download": None,
             "failure": failure.as_document() if failure else None,
-            "models": models,
+            "models": self.repository.status(),
         }
+
+    async def _load_all(self) -> None:
+        """Load what there is; one broken model among several does not keep the others out."""
+        self._enter(State.LOADING)
+        names = list(self._places())
+        failures: list[StartupError] = []
+        try:
+            async with asyncio.timeout(self.settings.startup_timeout_s):
+                for name in names:
+                    try:
+                        await self.repository.load(name)
+                    except Exception as error:  # noqa: BLE001 - every loader's root; told below
+                        failures.append(startup_error(error))
+                        _log.error("model failed to load", model=name, problem=str(error))
+        except TimeoutError:
+            raise StartupError(
+                Reason.STARTUP_TIMEOUT,
+                f"not ready within {self.settings.startup_timeout_s:g} s, "
+                f"still {str(self.lifecycle.state).lower()}",
+                hint="Raise spec.runtime.timeouts.startupSeconds, or the CPU request.",
+                retryable=True,
+            ) from None
+        if failures and not self.repository.served:
+            raise failures[0]
+
+    def _places(self) -> dict[str, Path]:
+        settings = self.settings
+        if settings.model_path is not None:
+            return {settings.model_name: settings.model_path}
+        return {settings.model_name: settings.model_repository / settings.model_name}
+
+    def _prepare(self, name: str, place: Path) -> list[Prepared]:
+        del name
+        return prepare(place, self.settings, on_warming=lambda: self._enter(State.WARMING))
+
+    def _put_in_service(self, name: str, prepared: Prepared) -> ServedModel:
+        return put_in_service(name, prepared, self.settings, self.metrics)
+
+    def _retry_after_s(self) -> float:
+        return max((m.batcher.retry_after_s() for m in self.repository.served), default=1.0)
 
     def _enter(self, state: State, failure: StartupError | None = None) -> None:
         previous = self.lifecycle.state
@@ -160,71 +167,3 @@ class Service:
             self.lifecycle.advance(state)
         if self.lifecycle.state is not previous:
             self.metrics.entered(self.lifecycle.state, previous)
-
-    def _serve(self, model: Model, version: str, warmth: Warmth) -> None:
-        settings = self.settings
-        most = min(settings.max_batch_size, model.max_rows or settings.max_batch_size)
-        model.batched = warmth.batched
-        if warmth.outputs is not None:
-            model.outputs = declared_outputs(model.outputs, warmth.outputs)
-        inline = warmth.forward_s is not None and warmth.forward_s < INLINE_FORWARD_S
-        limits = BatchLimits(
-            max_rows=most if model.batched else 1,
-            max_delay_s=settings.max_delay_ms / 1000,
-            max_queue=settings.max_queue_size,
-            inline=inline,
-        )
-        batcher: Batcher[Arrays, Arrays] = Batcher(ModelCalls(model), limits, self.metrics.model)
-        self._served = ServedModel(settings.model_name, version, model, batcher, self.metrics.model)
-        _log.info(
-            "model ready",
-            format=model.format,
-            device=model.device,
-            batched=model.batched,
-            max_rows=limits.max_rows,
-            inline=inline,
-            load_seconds=round(self._load_seconds, 3),
-        )
-
-    async def _in_thread(self) -> tuple[Model, str, Warmth]:
-        """Load and warm in a daemon thread: one that hangs must not keep the process alive."""
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[tuple[Model, str, Warmth]] = loop.create_future()
-
-        def settle(result: tuple[Model, str, Warmth] | BaseException) -> None:
-            if done.done():
-                return
-            if isinstance(result, BaseException):
-                done.set_exception(result)
-            else:
-                done.set_result(result)
-
-        def work() -> None:
-            try:
-                result: tuple[Model, str, Warmth] | BaseException = self._load_and_warm()
-            except StartupError as failure:
-                result = failure
-            except BaseException as error:  # noqa: BLE001 - the thread's root; told to the waiter
-                _log.exception("loading failed")
-                result = StartupError(
-                    Reason.INVALID_ARTIFACT, f"{type(error).__name__}: {str(error)[:300]}"
-                )
-            loop.call_soon_threadsafe(settle, result)
-
-        threading.Thread(target=work, name="loading", daemon=True).start()
-        return await done
-
-    def _load_and_warm(self) -> tuple[Model, str, Warmth]:
-        settings = self.settings
-        self._enter(State.LOADING)
-        place = settings.model_path or settings.model_repository / settings.model_name
-        artifact = find_artifact(place, model_format=settings.model_format)
-        model = load_model(
-            artifact,
-            device=settings.device,
-            threads=compute_threads(settings.threads),
-            allow_pickle=settings.allow_pickle,
-        )
-        self._enter(State.WARMING)
-        most = min(settings.max_batch_size, model.max_rows or settings.max_batch_size)
-        return model, artifact.version, warm(model, max_rows=most)

@@ -1,4 +1,4 @@
-"""JSON tensors ↔ numpy arrays, every shape and value checked before anything is allocated.
+"""JSON tensors ↔ numpy arrays.
 
 References:
     Open Inference Protocol, HTTP/REST, "Tensor Data".
@@ -13,18 +13,18 @@ import numpy as np
 
 from modelyard_runtime.engine.protocol import ANY, DATATYPES, DTYPES
 from modelyard_runtime.errors import InvalidInputError, NonFiniteOutputError
+from modelyard_runtime.signature import checked_dtype, checked_shape
 
 if TYPE_CHECKING:
     from modelyard_runtime.engine.protocol import Array, TensorSpec
 
-_MAX_RANK: Final = 32
-_MAX_ELEMENTS: Final = 2**62
 _NUMBERS: Final = frozenset({int, float})
 _TAKEN: Final = {
     "b": frozenset({bool}),
     "i": frozenset({int}),
     "u": frozenset({int}),
     "f": _NUMBERS,
+    "V": _NUMBERS,  # bfloat16, which numpy knows by name only
     "O": frozenset({str}),
 }
 """numpy dtype kind → the JSON types that its elements may have."""
@@ -49,8 +49,8 @@ def decode_tensor(tensor: dict[str, Any], spec: TensorSpec) -> Array:
         Open Inference Protocol, HTTP/REST, "Request Input".
     """
     name = spec.name
-    dtype = _checked_dtype(tensor.get("datatype"), spec)
-    shape, elements = _checked_shape(tensor.get("shape"), spec)
+    dtype = checked_dtype(tensor.get("datatype"), spec)
+    shape, elements = checked_shape(tensor.get("shape"), spec)
     data = tensor.get("data")
     if type(data) is not list:
         raise InvalidInputError(f"input {name!r}: 'data' must be an array")
@@ -61,6 +61,8 @@ def decode_tensor(tensor: dict[str, Any], spec: TensorSpec) -> Array:
         )
     if not _TAKEN[dtype.kind] >= set(map(type, flat)):
         raise InvalidInputError(f"input {name!r}: 'data' holds values that are not {_words(dtype)}")
+    if dtype.kind == "O":
+        flat = [text.encode() for text in flat]
     array = _to_array(flat, dtype, name)
     if spec.datatype not in {ANY, DATATYPES[dtype]}:
         array = array.astype(DTYPES[spec.datatype])
@@ -83,12 +85,38 @@ def encode_tensor(spec_name: str, array: Array) -> dict[str, Any]:
     datatype = datatype_of(array)
     data: Any
     if datatype == "BYTES":
-        data = [v.decode() if isinstance(v, bytes) else str(v) for v in array.reshape(-1).tolist()]
+        data = [_text(value, spec_name) for value in array.reshape(-1).tolist()]
     else:
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise NonFiniteOutputError(f"output {spec_name!r} holds NaN or infinity")
+        if array.dtype.kind in "fV":
+            if not np.isfinite(array).all():
+                raise NonFiniteOutputError(f"output {spec_name!r} holds NaN or infinity")
+            if array.dtype.kind == "V":
+                array = array.astype(np.float32)
         data = np.ascontiguousarray(array).reshape(-1)
     return {"name": spec_name, "datatype": datatype, "shape": array.shape, "data": data}
+
+
+def as_text(array: Array) -> Array:
+    """Turn BYTES into text, for models that work on words.
+
+    Args:
+        array: Object array of ``bytes``.
+
+    Returns:
+        Object array of ``str``, of the same shape.
+
+    Raises:
+        InvalidInputError: An element is not UTF-8.
+    """
+    try:
+        words = [v.decode() if isinstance(v, bytes) else str(v) for v in array.reshape(-1).tolist()]
+    except UnicodeDecodeError as error:
+        raise InvalidInputError(
+            f"the model takes text, and a value is not UTF-8: {error}"
+        ) from None
+    text: Array = np.empty(len(words), dtype=np.object_)
+    text[:] = words
+    return text.reshape(array.shape)
 
 
 def datatype_of(array: Array) -> str:
@@ -109,49 +137,6 @@ def datatype_of(array: Array) -> str:
         return DATATYPES[array.dtype]
     except KeyError:
         raise TypeError(f"the protocol has no datatype for {array.dtype}") from None
-
-
-def _checked_dtype(given: object, spec: TensorSpec) -> np.dtype[Any]:
-    dtype = DTYPES.get(given) if isinstance(given, str) else None
-    declared = spec.datatype
-    if dtype is None:
-        known = ", ".join(DTYPES)
-        raise InvalidInputError(
-            f"input {spec.name!r}: datatype must be one of {known}, got {str(given)[:40]!r}"
-        )
-    if declared in {given, ANY} or (spec.casts and dtype.kind in "iuf"):
-        return dtype
-    raise InvalidInputError(f"input {spec.name!r}: expected datatype {declared}, got {given}")
-
-
-def _checked_shape(given: object, spec: TensorSpec) -> tuple[tuple[int, ...], int]:
-    """Check a shape in Python's integers, which do not overflow, and count its elements."""
-    if type(given) is not list or len(given) > _MAX_RANK:
-        raise InvalidInputError(f"input {spec.name!r}: 'shape' must be an array of sizes")
-    elements = 1
-    for size in given:
-        if type(size) is not int or size < 0:
-            raise InvalidInputError(
-                f"input {spec.name!r}: a size in 'shape' must be an integer of at least 0, "
-                f"got {str(size)[:40]}"
-            )
-        elements *= size
-    if elements > _MAX_ELEMENTS:
-        raise InvalidInputError(f"input {spec.name!r}: 'shape' holds {elements} values")
-    shape = tuple(given)
-    declared = spec.shape
-    if declared is not None and shape != declared:
-        if len(shape) != len(declared):
-            raise InvalidInputError(
-                f"input {spec.name!r}: expected {len(declared)} dimensions {list(declared)}, "
-                f"got {len(shape)} {given}"
-            )
-        for got, want in zip(shape, declared, strict=True):
-            if want not in {-1, got}:
-                raise InvalidInputError(
-                    f"input {spec.name!r}: expected shape {list(declared)}, got {given}"
-                )
-    return shape, elements
 
 
 def _flatten(data: list[Any], shape: tuple[int, ...], name: str) -> list[Any]:
@@ -180,12 +165,23 @@ def _to_array(flat: list[Any], dtype: np.dtype[Any], name: str) -> Array:
         raise InvalidInputError(
             f"input {name!r}: 'data' holds values outside {DATATYPES[dtype]}"
         ) from None
-    if dtype.kind == "f" and dtype.itemsize < 8 and not np.isfinite(array).all():  # noqa: PLR2004
+    if dtype.kind in "fV" and dtype.itemsize < 8 and not np.isfinite(array).all():  # noqa: PLR2004
         raise InvalidInputError(f"input {name!r}: 'data' holds values outside {DATATYPES[dtype]}")
     return array
 
 
+def _text(value: object, output: str) -> str:
+    if not isinstance(value, bytes):
+        return str(value)
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        raise NonFiniteOutputError(
+            f"output {output!r} holds bytes that are not UTF-8, ask for binary data"
+        ) from None
+
+
 def _words(dtype: np.dtype[Any]) -> str:
-    return {"b": "booleans", "i": "integers", "u": "integers", "f": "numbers"}.get(
+    return {"b": "booleans", "i": "integers", "u": "integers", "f": "numbers", "V": "numbers"}.get(
         dtype.kind, "strings"
     )

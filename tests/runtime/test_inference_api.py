@@ -269,7 +269,7 @@ class Gate:
     def __init__(self, service: Service) -> None:
         self.open = threading.Event()
         self.entered = threading.Event()
-        served = service._served
+        served = service.model("m", None)
         assert served is not None
         self._predict = served.model.predict
         served.model.predict = self.predict  # type: ignore[method-assign]
@@ -283,7 +283,7 @@ class Gate:
 @pytest.fixture
 def threaded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep even tiny models off the event loop."""
-    monkeypatch.setattr("modelyard_runtime.service.INLINE_FORWARD_S", 0.0)
+    monkeypatch.setattr("modelyard_runtime.serving.INLINE_FORWARD_S", 0.0)
 
 
 @pytest.mark.usefixtures("threaded")
@@ -293,7 +293,7 @@ async def test_too_many_requests_are_told_when_to_come_back(model: Path) -> None
         body = linear([1, 4], ROW)
         held = [asyncio.create_task(client.post(INFER, json=body)) for _ in range(2)]
         await asyncio.to_thread(gate.entered.wait, 10)
-        while service.inflight < 2:  # noqa: ASYNC110 - a counter has no event
+        while service.admission.inflight < 2:  # noqa: ASYNC110 - a counter has no event
             await asyncio.sleep(0)
         answer = await client.post(INFER, json=body)
         assert (answer.status_code, answer.json()["code"]) == (429, "overloaded")
@@ -301,7 +301,7 @@ async def test_too_many_requests_are_told_when_to_come_back(model: Path) -> None
         assert int(answer.headers["retry-after-ms"]) >= 1
         gate.open.set()
         assert [a.status_code for a in await asyncio.gather(*held)] == [200, 200]
-        assert service.inflight == 0
+        assert service.admission.inflight == 0
 
 
 @pytest.mark.usefixtures("threaded")

@@ -10,7 +10,6 @@ import orjson
 from modelyard_runtime.errors import (
     DeadlineExceededError,
     ForbiddenError,
-    ForbiddenError,
     InferenceError,
     InvalidInputError,
     MalformedRequestError,
@@ -36,7 +35,6 @@ STATUS: Final[Mapping[type[RequestError], int]] = {
     InvalidInputError: 400,
     UnauthorizedError: 401,
     ForbiddenError: 403,
-    ForbiddenError: 403,
     NotFoundError: 404,
     TooLargeError: 413,
     UnsupportedMediaError: 415,
@@ -51,6 +49,25 @@ STATUS: Final[Mapping[type[RequestError], int]] = {
 _NOT_READY_RETRY_S: Final = 1.0
 
 
+async def send_bytes(send: Send, status: int, body: bytes, headers: Headers) -> None:
+    """Send one answer.
+
+    Args:
+        send: The ASGI callable.
+        status: HTTP status.
+        body: Its bytes.
+        headers: All but ``content-length``.
+    """
+    await send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [*headers, (b"content-length", b"%d" % len(body))],
+        }
+    )
+    await send({"type": "http.response.body", "body": body})
+
+
 async def send_json(send: Send, status: int, body: bytes, headers: Headers | None = None) -> None:
     """Send one JSON answer.
 
@@ -60,18 +77,7 @@ async def send_json(send: Send, status: int, body: bytes, headers: Headers | Non
         body: The JSON text.
         headers: Further headers.
     """
-    await send(
-        {
-            "type": "http.response.start",
-            "status": status,
-            "headers": [
-                (b"content-type", b"application/json"),
-                (b"content-length", b"%d" % len(body)),
-                *(headers or ()),
-            ],
-        }
-    )
-    await send({"type": "http.response.body", "body": body})
+    await send_bytes(send, status, body, [(b"content-type", b"application/json"), *(headers or ())])
 
 
 async def send_problem(send: Send, error: RequestError, request_id: str) -> int:

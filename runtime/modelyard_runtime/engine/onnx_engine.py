@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import onnxruntime as ort
 
-from modelyard_runtime.engine.protocol import TensorSpec
+from modelyard_runtime.engine.protocol import Model, TensorSpec
 from modelyard_runtime.errors import Reason, StartupError
+from modelyard_runtime.tensors import as_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +33,7 @@ _DATATYPES: Final = {
 _ERRORS_ONLY: Final = 3
 
 
-class OnnxModel:
+class OnnxModel(Model):
     """One ONNX Runtime session behind the engine protocol.
 
     Args:
@@ -53,6 +54,7 @@ class OnnxModel:
         self.device = device
         self.inputs = tuple(_spec(node, path) for node in session.get_inputs())
         self.outputs = tuple(_spec(node, path) for node in session.get_outputs())
+        self._words = any(spec.datatype == "BYTES" for spec in self.inputs)
         self._input_names = [spec.name for spec in self.inputs]
         self._output_names = [spec.name for spec in self.outputs]
         firsts = [_first_axis(node) for node in (*session.get_inputs(), *session.get_outputs())]
@@ -69,6 +71,8 @@ class OnnxModel:
         Returns:
             One array per output.
         """
+        if self._words:
+            inputs = tuple(as_text(a) if a.dtype.kind == "O" else a for a in inputs)
         feed = dict(zip(self._input_names, inputs, strict=True))
         return tuple(self._run(self._output_names, feed))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+import ml_dtypes
 import numpy as np
 
 if TYPE_CHECKING:
@@ -28,11 +29,12 @@ DTYPES: Final[Mapping[str, np.dtype[Any]]] = {
     "INT32": np.dtype(np.int32),
     "INT64": np.dtype(np.int64),
     "FP16": np.dtype(np.float16),
+    "BF16": np.dtype(ml_dtypes.bfloat16),
     "FP32": np.dtype(np.float32),
     "FP64": np.dtype(np.float64),
     "BYTES": np.dtype(np.object_),
 }
-"""Open Inference Protocol datatype → numpy dtype; strings travel as object arrays of ``str``."""
+"""Open Inference Protocol datatype → numpy dtype; strings travel as object arrays of ``bytes``."""
 
 DATATYPES: Final[Mapping[np.dtype[Any], str]] = {dtype: name for name, dtype in DTYPES.items()}
 
@@ -92,3 +94,7 @@ class Model(Protocol):
             Exception: Whatever the model raises.
         """
         ...  # pragma: no cover
+
+    def close(self) -> None:
+        """Let go of what the garbage collector would not: processes, device memory."""
+        return

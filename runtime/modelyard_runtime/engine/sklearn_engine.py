@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import joblib
 import numpy as np
 
-from modelyard_runtime.engine.protocol import DTYPES, TensorSpec
+from modelyard_runtime.engine.protocol import DTYPES, Model, TensorSpec
 from modelyard_runtime.errors import Reason, StartupError
-from modelyard_runtime.tensors import datatype_of
+from modelyard_runtime.tensors import as_text, datatype_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from modelyard_runtime.engine.protocol import Arrays
 
 
-class SklearnModel:
+class SklearnModel(Model):
     """One fitted estimator behind the engine protocol.
 
     Args:
@@ -58,7 +58,7 @@ class SklearnModel:
             ``predict`` of shape ``(rows,)`` or ``(rows, targets)``, and where the estimator knows
             probabilities ``predict_proba`` of shape ``(rows, classes)``.
         """
-        table = inputs[0]
+        table = as_text(inputs[0]) if inputs[0].dtype.kind == "O" else inputs[0]
         labels = np.asarray(self._estimator.predict(table))
         if not self._probabilities:
             return (labels,)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
-from modelyard_runtime.engine.protocol import ANY, DATATYPES, DTYPES, TensorSpec
+from modelyard_runtime.engine.protocol import ANY, DATATYPES, DTYPES, Model, TensorSpec
 from modelyard_runtime.errors import Reason, StartupError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Placement:
     threads: int
 
 
-class TorchModel:
+class TorchModel(Model):
     """A callable of flat tensors behind the engine protocol.
 
     Args:

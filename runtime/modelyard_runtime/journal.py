@@ -1,0 +1,66 @@
+"""What is told of a request when it ends: one place for every protocol."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+from modelyard_runtime.errors import (
+    ClientGoneError,
+    DeadlineExceededError,
+    InferenceError,
+    NonFiniteOutputError,
+    OverloadedError,
+    TooLargeError,
+)
+
+if TYPE_CHECKING:
+    from modelyard_runtime.call import Call
+    from modelyard_runtime.metrics import RuntimeMetrics
+    from modelyard_runtime.model_metrics import ModelMetrics
+
+_log = structlog.stdlib.get_logger(__name__)
+
+
+class Journal:
+    """Turns finished calls into metrics and log lines.
+
+    Args:
+        metrics: Where they are counted.
+    """
+
+    def __init__(self, metrics: RuntimeMetrics) -> None:
+        self._metrics = metrics
+
+    def finish(self, call: Call, code: int, error: BaseException | None = None) -> None:
+        """Note the end of a call.
+
+        Args:
+            call: The call.
+            code: Its HTTP status, whatever the protocol; 499 when the caller left.
+            error: What ended it, unless it was answered.
+        """
+        metrics = self._metrics.own if call.served is None else call.served.metrics
+        if error is not None:
+            _note(metrics, call, error)
+        else:
+            metrics.stages(decode_s=call.decode_s, wait_s=call.wait_s, encode_s=call.encode_s)
+        metrics.request_done(call.protocol, code, time.perf_counter() - call.started)
+
+
+def _note(metrics: ModelMetrics, call: Call, error: BaseException) -> None:
+    """Count and log what an answer alone would hide."""
+    if isinstance(error, OverloadedError):
+        metrics.rejected("overloaded")
+    elif isinstance(error, TooLargeError):
+        metrics.rejected("too_large")
+    elif isinstance(error, DeadlineExceededError):
+        metrics.rejected("expired")
+    elif isinstance(error, NonFiniteOutputError):
+        metrics.invalid_output()
+    elif isinstance(error, InferenceError):
+        _log.error("model failed", request_id=call.request_id, exc_info=error)
+    elif isinstance(error, ClientGoneError):
+        metrics.rejected("cancelled")

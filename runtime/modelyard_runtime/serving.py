@@ -1,0 +1,123 @@
+"""Loaded model → warm model → model with a queue: the steps between a file and a service."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+
+from modelyard_runtime.batch_calls import BatchLimits
+from modelyard_runtime.batching import Batcher
+from modelyard_runtime.compute import compute_threads
+from modelyard_runtime.inference import ServedModel, declared_outputs
+from modelyard_runtime.loading import find_artifact, load_model
+from modelyard_runtime.model_calls import ModelCalls
+from modelyard_runtime.warming import warm
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from modelyard_runtime.engine.protocol import Arrays, Model
+    from modelyard_runtime.metrics import RuntimeMetrics
+    from modelyard_runtime.settings import RuntimeSettings
+    from modelyard_runtime.warming import Warmth
+
+_log = structlog.stdlib.get_logger(__name__)
+
+INLINE_FORWARD_S: Final = 0.0005
+"""A full batch shorter than this runs on the event loop: handing it to a thread costs as much."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """One version of a model, warm.
+
+    Attributes:
+        version: Its version in the repository.
+        model: The model.
+        warmth: What warming found out.
+    """
+
+    version: str
+    model: Model
+    warmth: Warmth
+
+
+def prepare(
+    place: Path, settings: RuntimeSettings, *, on_warming: Callable[[], None]
+) -> list[Prepared]:
+    """Load and warm a model; takes as long as it takes.
+
+    Args:
+        place: Its file or folder.
+        settings: How it is to run.
+        on_warming: Told when loading is done and warming begins.
+
+    Returns:
+        Every version that is to be served.
+
+    Raises:
+        StartupError: With the reason of the contract.
+    """
+    artifact = find_artifact(place, model_format=settings.model_format)
+    model = load_model(
+        artifact,
+        device=settings.device,
+        threads=compute_threads(settings.threads),
+        allow_pickle=settings.allow_pickle,
+    )
+    on_warming()
+    warmth = warm(model, max_rows=_most_rows(model, settings))
+    return [Prepared(artifact.version, model, warmth)]
+
+
+def put_in_service(
+    name: str, prepared: Prepared, settings: RuntimeSettings, metrics: RuntimeMetrics
+) -> ServedModel:
+    """Put a queue in front of a warm model.
+
+    Args:
+        name: The served name.
+        prepared: The model.
+        settings: Sizes and waits.
+        metrics: Where its series are opened.
+
+    Returns:
+        The model, answering.
+    """
+    model, warmth = prepared.model, prepared.warmth
+    model.batched = warmth.batched
+    if warmth.outputs is not None:
+        model.outputs = declared_outputs(model.outputs, warmth.outputs)
+    inline = warmth.forward_s is not None and warmth.forward_s < INLINE_FORWARD_S
+    limits = BatchLimits(
+        max_rows=_most_rows(model, settings) if model.batched else 1,
+        max_delay_s=settings.max_delay_ms / 1000,
+        max_queue=settings.max_queue_size,
+        inline=inline,
+    )
+    # In a pod the label is the user's word for the version; a folder of models has its own.
+    labelled = name == settings.model_name and "model_version" in settings.model_fields_set
+    label = settings.model_version if labelled else prepared.version
+    series = metrics.model(name, label)
+    batcher: Batcher[Arrays, Arrays] = Batcher(ModelCalls(model), limits, series)
+    series.follow("queue_requests", lambda: batcher.queued)
+    served = ServedModel(name, prepared.version, model, batcher, series)
+    _log.info("model ready", model=name, **_described(model, limits))
+    return served
+
+
+def _described(model: Model, limits: BatchLimits) -> dict[str, Any]:
+    return {
+        "format": model.format,
+        "device": model.device,
+        "batched": model.batched,
+        "max_rows": limits.max_rows,
+        "inline": limits.inline,
+    }
+
+
+def _most_rows(model: Model, settings: RuntimeSettings) -> int:
+    return min(settings.max_batch_size, model.max_rows or settings.max_batch_size)
