@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _HELP = """\
-Serve one model over HTTP with the Open Inference Protocol.
+Serve models over HTTP with the Open Inference Protocol.
 
   modelyard-runtime serve ./model.pt2          serve a file from this machine
   modelyard-runtime serve ./model.onnx --port 9000
+  modelyard-runtime serve --models ./models    serve every model of a folder: <name>/<version>/<file>
   modelyard-runtime serve                      serve /models/$MODELYARD_MODEL_NAME, as in a pod
 
 Formats: torch.export (.pt2), TorchScript (.pt), ONNX (.onnx), scikit-learn (.joblib, .pkl; these
@@ -79,6 +80,12 @@ def _parser() -> argparse.ArgumentParser:
         "path", nargs="?", type=Path, help="a model file or folder; default: the model repository"
     )
     serve.add_argument("--name", help="served name; default: the file's name")
+    serve.add_argument("--models", type=Path, help="a folder of models; serves all of them")
+    serve.add_argument(
+        "--control",
+        choices=("none", "explicit"),
+        help="explicit opens the API that loads and unloads models; default none",
+    )
     serve.add_argument("--port", type=int, help="HTTP port; default 8080")
     return parser
 
@@ -91,6 +98,10 @@ def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
         if "MODELYARD_MODEL_NAME" not in os.environ:
             name = re.sub(r"[^A-Za-z0-9._-]+", "-", arguments.path.resolve().stem)
             overrides["model_name"] = name.strip("._-") or "model"
+    if arguments.models is not None:
+        overrides["model_repository"] = arguments.models
+    if arguments.control is not None:
+        overrides["control"] = arguments.control
     if arguments.name is not None:
         overrides["model_name"] = arguments.name
     if arguments.port is not None:

@@ -37,10 +37,10 @@ class RuntimeMetrics:
             "modelyard_build_info", "1, labelled with the version.", ("runtime",), registry=registry
         ).labels(__version__).set(1)
         self._families = Families(registry)
-        self.own: ModelMetrics = self.model(settings.model_name, settings.model_version)
+        self.own: ModelMetrics = self.model(settings.model_name or "", settings.model_version)
         """Of the model that the process was started for; also of requests that name no known one."""
         labels = {
-            "model": settings.model_name,
+            "model": settings.model_name or "",
             "version": settings.model_version,
             "revision": settings.revision,
         }

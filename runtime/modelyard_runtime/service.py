@@ -17,7 +17,7 @@ from modelyard_runtime.journal import Journal
 from modelyard_runtime.lifecycle import Lifecycle, State
 from modelyard_runtime.metrics import RuntimeMetrics
 from modelyard_runtime.repository import Repository, startup_error
-from modelyard_runtime.serving import prepare, put_in_service
+from modelyard_runtime.serving import models_in, prepare, put_in_service
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -123,6 +123,12 @@ class Service:
         """Load what there is; one broken model among several does not keep the others out."""
         self._enter(State.LOADING)
         names = list(self._places())
+        if not names:
+            raise StartupError(
+                Reason.ARTIFACT_NOT_FOUND,
+                f"{self.settings.model_repository} holds no model",
+                hint="Put one folder per model there: <name>/<version>/<file>.",
+            )
         failures: list[StartupError] = []
         try:
             async with asyncio.timeout(self.settings.startup_timeout_s):
@@ -145,9 +151,12 @@ class Service:
 
     def _places(self) -> dict[str, Path]:
         settings = self.settings
+        name, repository = settings.model_name, settings.model_repository
         if settings.model_path is not None:
-            return {settings.model_name: settings.model_path}
-        return {settings.model_name: settings.model_repository / settings.model_name}
+            return {name or "model": settings.model_path}
+        if name is not None:
+            return {name: repository / name}
+        return models_in(repository)
 
     def _prepare(self, name: str, place: Path) -> list[Prepared]:
         del name

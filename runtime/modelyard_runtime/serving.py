@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,6 +14,7 @@ from modelyard_runtime.compute import compute_threads
 from modelyard_runtime.inference import ServedModel, declared_outputs
 from modelyard_runtime.loading import find_artifact, load_model
 from modelyard_runtime.model_calls import ModelCalls
+from modelyard_runtime.settings import MODEL_NAME_PATTERN
 from modelyard_runtime.warming import warm
 
 if TYPE_CHECKING:
@@ -28,6 +30,24 @@ _log = structlog.stdlib.get_logger(__name__)
 
 INLINE_FORWARD_S: Final = 0.0005
 """A full batch shorter than this runs on the event loop: handing it to a thread costs as much."""
+
+
+def models_in(repository: Path) -> dict[str, Path]:
+    """List the models of a repository.
+
+    Args:
+        repository: A folder with one folder per model.
+
+    Returns:
+        Served name → its folder; what cannot be a name in a URL is left out.
+    """
+    if not repository.is_dir():
+        return {}
+    return {
+        place.name: place
+        for place in sorted(repository.iterdir())
+        if place.is_dir() and re.fullmatch(MODEL_NAME_PATTERN, place.name)
+    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,8 +74,6 @@ class _Shared(BaseSettings):
         env_prefix="MODELYARD_", frozen=True, extra="ignore", protected_namespaces=()
     )
 
-    model_name: ModelName
-    """The served name."""
     model_repository: Path = Path("/models")
     """The folder that holds ``<name>/<version>/``."""
     model_version: str = "1"
@@ -95,6 +93,8 @@ class RuntimeSettings(_Shared):
         ``docs/reference/runtime-contract.md``, "Environment of runtime".
     """
 
+    model_name: ModelName | None = None
+    """The served name; None serves every model of the repository."""
     model_path: Path | None = None
     """One file or folder to serve instead of the repository; what ``serve PATH`` sets."""
     model_format: ModelFormat = "Auto"
@@ -164,6 +164,8 @@ class FetchSettings(_Shared):
         ``docs/reference/runtime-contract.md``, "Environment of model-fetch".
     """
 
+    model_name: ModelName
+    """The served name, which is the folder's."""
     model_uri: str
     """``s3://bucket/prefix``, ``http(s)://…`` or ``pvc://claim/path``."""
     model_digest: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")] | None = None
