@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from modelyard_runtime.engine.protocol import ANY
 from modelyard_runtime.signature import Signature
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from modelyard_runtime.model_metrics import ModelMetrics
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(NamedTuple):
     """One decoded inference request.
 
     Attributes:
@@ -38,7 +37,7 @@ class Question:
     outputs: tuple[int, ...]
     key: Hashable
     rows: int
-    parameters: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = MappingProxyType({})
 
     @property
     def nbytes(self) -> int:

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from modelyard_runtime.api.problems import problem_body, send_bytes, send_json, send_problem
 from modelyard_runtime.call import Call
@@ -32,10 +31,10 @@ _WATCH_AFTER_S: Final = 0.1
 """A request this old is worth watching for a caller who hangs up; most are answered before."""
 _CLIENT_CLOSED: Final = 499
 _GONE: Final = "the caller hung up"
+_LATE: Final = "the deadline passed while the body arrived"
 
 
-@dataclass(frozen=True, slots=True)
-class Incoming:
+class Incoming(NamedTuple):
     """A request that has arrived in full.
 
     Attributes:
@@ -60,8 +59,7 @@ class Incoming:
         return next((value for key, value in self.headers if key == name), None)
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """What is answered with status 200.
 
     Attributes:
@@ -159,19 +157,16 @@ class DataEndpoint:
         with service.model(path["model"], path.get("version")) as served:
             call.served = served
             limit = service.directives.current.max_body_bytes
-            body = await _read(headers, receive, limit=limit, deadline=call.deadline)
-            task = asyncio.current_task()
-            watch = _HangupWatch(task, receive) if task is not None else None
+            watch = _Watch(receive, call.deadline)
             try:
+                body = await _read(headers, receive, limit)
+                watch.body_read()
                 return await self._form.respond(served, Incoming(headers, body, path), call)
             except asyncio.CancelledError as cancelled:
-                if task is not None and cancelled.args == (_GONE,):
-                    task.uncancel()
-                    raise ClientGoneError from None
+                watch.explain(cancelled)
                 raise
             finally:
-                if watch is not None:
-                    watch.cancel()
+                watch.end()
 
 
 def _lookup(headers: list[tuple[bytes, bytes]]) -> Callable[[str], str | None]:
@@ -185,67 +180,87 @@ def _lookup(headers: list[tuple[bytes, bytes]]) -> Callable[[str], str | None]:
     return find
 
 
-async def _read(
-    headers: list[tuple[bytes, bytes]], receive: Receive, *, limit: int, deadline: float
-) -> bytes:
+async def _read(headers: list[tuple[bytes, bytes]], receive: Receive, limit: int) -> bytes:
     """Read the body, never more of it than the limit."""
     for name, value in headers:
         if name == b"content-length" and value.isdigit() and int(value) > limit:
             raise _too_large(limit)
-    message = await _next(receive, deadline)
-    body: bytes = message.get("body", b"")
-    if not message.get("more_body"):
-        if len(body) > limit:
-            raise _too_large(limit)
-        return body
-    chunks = [body]
-    size = len(body)
-    while message.get("more_body"):
-        if size > limit:
-            raise _too_large(limit)
-        message = await _next(receive, deadline)
+    message = await receive()
+    chunks: list[bytes] = [message.get("body", b"")]
+    size = len(chunks[0])
+    while message.get("more_body") and size <= limit:
+        message = await receive()
         chunks.append(message.get("body", b""))
         size += len(chunks[-1])
-    if size > limit:
-        raise _too_large(limit)
-    return b"".join(chunks)
-
-
-async def _next(receive: Receive, deadline: float) -> Any:
-    try:
-        async with asyncio.timeout_at(deadline):
-            message = await receive()
-    except TimeoutError:
-        raise DeadlineExceededError("the deadline passed while the body arrived") from None
     if message["type"] == "http.disconnect":
         raise ClientGoneError
-    return message
+    if size > limit:
+        raise _too_large(limit)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 def _too_large(limit: int) -> TooLargeError:
     return TooLargeError(f"the body is larger than {limit} bytes")
 
 
-class _HangupWatch:
-    """Cancels a request whose caller hangs up, once the request is old enough to bother."""
+class _Watch:
+    """Ends a request whose body does not arrive in time, or whose caller hangs up.
 
-    def __init__(self, task: asyncio.Task[Any], receive: Receive) -> None:
-        self._task = task
+    Most requests are answered before it has to look: they pay for one timer.
+    """
+
+    def __init__(self, receive: Receive, deadline: float) -> None:
         self._receive = receive
+        self._deadline = deadline
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
+        self._reading = True
+        self._looking = False
         self._watcher: asyncio.Task[None] | None = None
-        self._timer = asyncio.get_running_loop().call_later(_WATCH_AFTER_S, self._begin)
+        self._timer = self._loop.call_later(_WATCH_AFTER_S, self._look)
 
-    def cancel(self) -> None:
+    def body_read(self) -> None:
+        """Note that the body is there: from now on the caller is watched."""
+        self._reading = False
+        if self._looking:
+            self._look()
+
+    def end(self) -> None:
         """Stop watching."""
         self._timer.cancel()
         if self._watcher is not None:
             self._watcher.cancel()
 
-    def _begin(self) -> None:
-        self._watcher = asyncio.get_running_loop().create_task(self._watch())
+    def explain(self, cancelled: asyncio.CancelledError) -> None:
+        """Turn a cancellation that came from here into what it stands for.
 
-    async def _watch(self) -> None:
+        Args:
+            cancelled: What the request was ended with.
+
+        Raises:
+            ClientGoneError: The caller hung up.
+            DeadlineExceededError: The body did not arrive in time.
+        """
+        if cancelled.args not in {(_GONE,), (_LATE,)}:
+            return
+        if self._task is not None:
+            self._task.uncancel()
+        if cancelled.args == (_GONE,):
+            raise ClientGoneError from None
+        raise DeadlineExceededError(_LATE) from None
+
+    def _look(self) -> None:
+        self._looking = True
+        self._timer.cancel()
+        if self._task is None:  # every ASGI server runs a request in a task
+            return
+        if self._reading:
+            self._timer = self._loop.call_at(self._deadline, self._task.cancel, _LATE)
+        else:
+            self._watcher = self._loop.create_task(self._watch(self._task))
+
+    async def _watch(self, task: asyncio.Task[Any]) -> None:
         # The body has been read, so the only message left is the disconnect.
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        self._task.cancel(_GONE)
+        task.cancel(_GONE)
