@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -89,11 +90,11 @@ BAD: dict[str, tuple[bytes, str]] = {
     "nested too deep": (body().replace(b"[1, 2, 3, 4]", DEEP.encode()), "invalid_input"),
     "beyond float32": (body(data=[1e39, 0, 0, 0]), "invalid_input"),
     "beyond float64": (body().replace(b"[1, 2", b"[1e999, 2"), "malformed"),
-    "binary size": (body(parameters={"binary_data_size": 16}), "unsupported_media"),
+    "binary size of nothing": (body(parameters={"binary_data_size": 16}), "malformed"),
     "shared memory": (body(parameters={"shared_memory_region": "r"}), "unsupported_media"),
     "binary output": (
-        json.dumps({"inputs": [GOOD], "parameters": {"binary_data_output": True}}).encode(),
-        "unsupported_media",
+        json.dumps({"inputs": [GOOD], "parameters": {"binary_data_output": "yes"}}).encode(),
+        "invalid_input",
     ),
 }
 
@@ -154,13 +155,34 @@ async def test_values_outside_their_datatype(
         assert check(answer) == "invalid_input"
 
 
-async def test_media_that_is_not_spoken(client: httpx.AsyncClient) -> None:
-    for header in ({"content-encoding": "gzip"}, {"inference-header-content-length": "10"}):
-        answer = await client.post(INFER, content=body(), headers=header)
-        assert answer.status_code == 415
-        assert check(answer) == "unsupported_media"
-    answer = await client.post(INFER, content=body(), headers={"content-encoding": "identity"})
-    assert answer.status_code == 200
+@pytest.mark.parametrize(
+    ("headers", "content", "status", "code"),
+    [
+        ({"content-encoding": "br"}, body(), 415, "unsupported_media"),
+        ({"content-encoding": "gzip, gzip"}, gzip.compress(gzip.compress(body())), 415, None),
+        ({"content-encoding": "gzip"}, body(), 400, "malformed"),
+        ({"content-encoding": "gzip"}, gzip.compress(body())[:-9], 400, "malformed"),
+        ({"content-encoding": "gzip"}, gzip.compress(body()) + b"x", 400, "malformed"),
+        ({"content-encoding": "deflate"}, gzip.compress(body()), 400, "malformed"),
+        ({"content-encoding": "gzip"}, gzip.compress(b" " * 2**26), 413, "too_large"),
+        ({"inference-header-content-length": "10"}, body(), 400, "malformed"),
+        ({"inference-header-content-length": "999999"}, body(), 400, "malformed"),
+        ({"inference-header-content-length": "-1"}, body(), 400, "malformed"),
+        ({"inference-header-content-length": "0"}, b"123", 400, "invalid_input"),
+        ({"inference-header-content-length": "0"}, b"", 400, "invalid_input"),
+    ],
+)
+async def test_encodings_and_lengths(
+    client: httpx.AsyncClient,
+    headers: dict[str, str],
+    content: bytes,
+    status: int,
+    code: str | None,
+) -> None:
+    answer = await client.post(INFER, content=content, headers=headers)
+    assert answer.status_code == status
+    assert check(answer) == (code or "unsupported_media")
+    assert (await client.post(INFER, content=body())).status_code == 200
 
 
 async def test_paths_and_methods(client: httpx.AsyncClient) -> None:

@@ -9,6 +9,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
+from modelyard_runtime.api.content_encoding import compressed, decompressed
 from modelyard_runtime.api.problems import problem_body, send_bytes, send_json, send_problem
 from modelyard_runtime.call import Call
 from modelyard_runtime.errors import (
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 _WATCH_AFTER_S: Final = 0.1
 """A request this old is worth watching for a caller who hangs up; most are answered before."""
 _CLIENT_CLOSED: Final = 499
+_DEADLINE: Final = b"x-request-deadline-ms"
+"""Milliseconds that the caller will wait."""
 _GONE: Final = "the caller hung up"
 _LATE: Final = "the deadline passed while the body arrived"
 
@@ -56,7 +59,7 @@ class Incoming(NamedTuple):
         Returns:
             Its value; None when it is not there.
         """
-        return next((value for key, value in self.headers if key == name), None)
+        return header_of(self.headers, name)
 
 
 class Reply(NamedTuple):
@@ -69,6 +72,22 @@ class Reply(NamedTuple):
 
     body: bytes
     headers: Headers
+
+
+def header_of(headers: list[tuple[bytes, bytes]], name: bytes) -> bytes | None:
+    """Look a header up.
+
+    Args:
+        headers: As the server gives them: lower-case names.
+        name: In lower case.
+
+    Returns:
+        Its value; None when it is not there.
+    """
+    for key, value in headers:
+        if key == name:
+            return value
+    return None
 
 
 class Format(Protocol):
@@ -105,7 +124,7 @@ class DataEndpoint:
     def __init__(self, service: Service, form: Format) -> None:
         self._service = service
         self._form = form
-        self._timeout_s = service.settings.request_timeout_s
+        self._most_s = service.settings.request_timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request.
@@ -124,8 +143,12 @@ class DataEndpoint:
         code = _CLIENT_CLOSED
         ended: BaseException | None = None
         try:
-            reply = await self._reply(scope, receive, call)
-            await send_bytes(send, 200, reply.body, reply.headers)
+            body, answer_headers = await self._reply(scope, receive, call)
+            if (accepted := header_of(scope["headers"], b"accept-encoding")) is not None:
+                body, encoding = await compressed(body, accepted)
+                if encoding is not None:
+                    answer_headers = [*answer_headers, (b"content-encoding", encoding)]
+            await send_bytes(send, 200, body, answer_headers)
             code = 200
         except RequestError as error:
             ended = error
@@ -145,9 +168,16 @@ class DataEndpoint:
             request_id=request_id,
             protocol=self._form.protocol,
             started=scope["modelyard.started"],
-            deadline=time.monotonic() + self._timeout_s,
+            deadline=time.monotonic() + self._timeout_s(scope["headers"]),
             source=client[0] if client else "",
         )
+
+    def _timeout_s(self, headers: list[tuple[bytes, bytes]]) -> float:
+        """Take the caller's own time-out where it is the shorter one."""
+        asked = header_of(headers, _DEADLINE)
+        if asked is None or not asked.isdigit():  # what says nothing changes nothing
+            return self._most_s
+        return min(self._most_s, int(asked) / 1000)
 
     async def _reply(self, scope: Scope, receive: Receive, call: Call) -> Reply:
         service = self._service
@@ -161,7 +191,11 @@ class DataEndpoint:
             try:
                 body = await _read(headers, receive, limit)
                 watch.body_read()
-                return await self._form.respond(served, Incoming(headers, body, path), call)
+                incoming = Incoming(headers, body, path)
+                if (encoding := incoming.header(b"content-encoding")) is not None:
+                    body = await decompressed(body, encoding, limit)
+                    incoming = Incoming(headers, body, path)
+                return await self._form.respond(served, incoming, call)
             except asyncio.CancelledError as cancelled:
                 watch.explain(cancelled)
                 raise
@@ -171,11 +205,8 @@ class DataEndpoint:
 
 def _lookup(headers: list[tuple[bytes, bytes]]) -> Callable[[str], str | None]:
     def find(name: str) -> str | None:
-        wanted = name.encode("ascii")
-        for key, value in headers:
-            if key == wanted:
-                return value.decode("latin-1")
-        return None
+        value = header_of(headers, name.encode("ascii"))
+        return None if value is None else value.decode("latin-1")
 
     return find
 

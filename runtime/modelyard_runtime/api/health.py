@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from fastapi import APIRouter
 
@@ -11,6 +11,9 @@ from modelyard_runtime.errors import NotReadyError
 
 if TYPE_CHECKING:
     from modelyard_runtime.service import Service
+
+EXTENSIONS: Final = ("binary_tensor_data", "classification", "parameters")
+"""Those that work, and no others."""
 
 
 def build_router(service: Service) -> APIRouter:
@@ -30,7 +33,7 @@ def build_router(service: Service) -> APIRouter:
     @router.get("")
     async def server_metadata() -> dict[str, Any]:
         """Name the server and the extensions that it speaks."""
-        return {"name": "modelyard", "version": __version__, "extensions": []}
+        return {"name": "modelyard", "version": __version__, "extensions": list(EXTENSIONS)}
 
     @router.get("/health/live")
     async def live() -> dict[str, bool]:
