@@ -13,6 +13,7 @@ from modelyard_runtime.api.exchange import DataEndpoint
 from modelyard_runtime.api.health import build_router
 from modelyard_runtime.api.inference import InferFormat
 from modelyard_runtime.api.problems import internal_problem, problem_body, send_problem
+from modelyard_runtime.api.repository import build_repository_router
 from modelyard_runtime.errors import RequestError
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ def create_app(service: Service) -> ASGIApp:
     app = FastAPI(
         title="Modelyard runtime", version=__version__, redoc_url=None, redirect_slashes=False
     )
+    # Before the routes with {model}: "stats" is no model.
+    app.include_router(build_repository_router(service))
     app.include_router(build_router(service))
     app.add_exception_handler(RequestError, _on_request_error)
     app.add_exception_handler(HTTPException, _on_http_error)

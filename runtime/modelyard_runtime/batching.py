@@ -100,6 +100,11 @@ class Batcher(Generic[In, Out]):
             self._thread.start()
 
     @property
+    def limits(self) -> BatchLimits:
+        """Sizes and waits."""
+        return self._limits
+
+    @property
     def queued(self) -> int:
         """Requests that wait: admitted, and not or not wholly taken by the model."""
         return self._queued

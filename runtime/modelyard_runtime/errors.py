@@ -12,6 +12,7 @@
     │   ├── TooLargeError            too_large           body over the limit
     │   ├── UnsupportedMediaError    unsupported_media   an encoding or extension that is not spoken
     │   ├── NotReadyError            not_ready           loading, warming or failed
+    │   ├── LoadError                load_failed         the load API: the model cannot be served
     │   ├── OverloadedError          overloaded          the queue is full; says when to come back
     │   ├── DeadlineExceededError    timeout             the deadline passed, queued or running
     │   ├── InferenceError           model_error         the model raised
@@ -93,6 +94,12 @@ class NotReadyError(RequestError):
     """The model is loading, warming or has failed."""
 
     code = "not_ready"
+
+
+class LoadError(RequestError):
+    """A model that the load API was asked for cannot be served."""
+
+    code = "load_failed"
 
 
 class OverloadedError(RequestError):

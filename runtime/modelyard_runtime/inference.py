@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from modelyard_runtime.call import Call
     from modelyard_runtime.engine.protocol import Arrays, Model, TensorSpec
     from modelyard_runtime.model_metrics import ModelMetrics
+    from modelyard_runtime.model_statistics import Statistics
 
 
 class Question(NamedTuple):
@@ -56,6 +57,7 @@ class ServedModel:
         version: The version in the repository.
         model: The model.
         batcher: Its queue.
+        statistics: What it has done.
         metrics: Where its series are.
     """
 
@@ -65,6 +67,7 @@ class ServedModel:
         version: str,
         model: Model,
         batcher: Batcher[Arrays, Arrays],
+        statistics: Statistics,
         metrics: ModelMetrics,
     ) -> None:
         self.name = name
@@ -74,6 +77,7 @@ class ServedModel:
         self.metrics = metrics
         self.load_seconds = 0.0
         self.signature = Signature(model.inputs, model.outputs, batched=model.batched)
+        self.statistics = statistics
         self._holders = 0
         self._free = asyncio.Event()
         self._free.set()
@@ -120,8 +124,11 @@ class ServedModel:
         self.batcher.close()
         self.model.close()
 
-    def metadata(self) -> dict[str, Any]:
+    def metadata(self, versions: Sequence[str] = ()) -> dict[str, Any]:
         """Describe the model in the protocol's words.
+
+        Args:
+            versions: All that answer under its name; empty: this one.
 
         Returns:
             ``name``, ``versions``, ``platform``, ``inputs`` and ``outputs``.
@@ -131,11 +138,46 @@ class ServedModel:
         """
         return {
             "name": self.name,
-            "versions": [self.version],
+            "versions": list(versions) or [self.version],
             "platform": self.model.platform,
             "inputs": [spec.as_document() for spec in self.model.inputs],
             "outputs": [spec.as_document() for spec in self.model.outputs],
         }
+
+    def config(self) -> dict[str, Any]:
+        """Describe how the model is set up.
+
+        Returns:
+            The fields of Triton's model configuration that have a meaning here. Where requests are
+            batched, ``dims`` leave the first axis out.
+
+        References:
+            Triton, "Model Configuration Extension".
+        """
+        model, limits = self.model, self.batcher.limits
+        skip = 1 if model.batched else 0
+        return {
+            "name": self.name,
+            "platform": model.platform,
+            "backend": model.format.lower(),
+            "max_batch_size": limits.max_rows if model.batched else 0,
+            "input": [_config_tensor(spec, skip) for spec in model.inputs],
+            "output": [_config_tensor(spec, skip) for spec in model.outputs],
+            "dynamic_batching": {
+                "max_queue_delay_microseconds": round(limits.max_delay_s * 1e6),
+            },
+            "instance_group": [
+                {"kind": "KIND_GPU" if model.device == "cuda" else "KIND_CPU", "count": 1}
+            ],
+        }
+
+    def statistics_document(self) -> dict[str, Any]:
+        """Tell what the model has done.
+
+        Returns:
+            An element of the statistics extension's ``model_stats``.
+        """
+        return self.statistics.document(self.name, self.version)
 
     def status(self) -> dict[str, Any]:
         """Describe the model for ``GET /status``.
@@ -153,6 +195,12 @@ class ServedModel:
             "inputs": [spec.as_document() for spec in self.model.inputs],
             "outputs": [spec.as_document() for spec in self.model.outputs],
         }
+
+
+def _config_tensor(spec: TensorSpec, skip: int) -> dict[str, Any]:
+    datatype = "STRING" if spec.datatype == "BYTES" else spec.datatype
+    dims = [-1] if spec.shape is None else list(spec.shape[skip:])
+    return {"name": spec.name, "data_type": f"TYPE_{datatype}", "dims": dims}
 
 
 def declared_outputs(specs: Sequence[TensorSpec], outputs: Arrays) -> tuple[TensorSpec, ...]:

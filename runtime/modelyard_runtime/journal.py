@@ -47,6 +47,8 @@ class Journal:
             _note(metrics, call, error)
         else:
             metrics.stages(decode_s=call.decode_s, wait_s=call.wait_s, encode_s=call.encode_s)
+        if call.served is not None:
+            call.served.statistics.request_done(call, succeeded=error is None)
         metrics.request_done(call.protocol, code, time.perf_counter() - call.started)
 
 

@@ -12,7 +12,7 @@ import structlog
 
 from modelyard_runtime.errors import (
     ForbiddenError,
-    InferenceError,
+    LoadError,
     NotFoundError,
     NotReadyError,
     Reason,
@@ -159,12 +159,30 @@ class Repository:
                 )
                 fresh = [self._serve(name, item) for item in prepared]
             except Exception as error:
-                self._failed(name, error)
-                raise
+                failure = startup_error(error)
+                self._failed(name, failure)
+                raise failure from error
             seconds = time.perf_counter() - started
             for served in fresh:
                 served.load_seconds = seconds
             self._replace(name, fresh)
+
+    async def reload(self, name: str) -> None:
+        """Load a model for a client of the load API.
+
+        Args:
+            name: The served name.
+
+        Raises:
+            NotFoundError: There is no such model on disk.
+            LoadError: It cannot be served; what was served before still is.
+        """
+        try:
+            await self.load(name)
+        except StartupError as error:
+            raise LoadError(
+                f"model {name!r} cannot be served: {error.reason}: {error.message}"
+            ) from error
 
     async def unload(self, name: str) -> None:
         """Take a model out; those who hold it still get their answers.
@@ -255,8 +273,8 @@ class Repository:
             if any(entry.reason != "unloaded" for entry in versions.values())
         ]
 
-    def _failed(self, name: str, error: Exception) -> None:
-        reason = str(error) if isinstance(error, StartupError) else type(error).__name__
+    def _failed(self, name: str, failure: StartupError) -> None:
+        reason = f"{failure.reason}: {failure.message}"
         for entry in self._entries[name].values():
             entry.reason = reason
             if entry.served is None:
@@ -293,19 +311,6 @@ def startup_error(error: Exception) -> StartupError:
         return error
     _log.error("loading failed", exc_info=error)
     return StartupError(Reason.INVALID_ARTIFACT, f"{type(error).__name__}: {str(error)[:300]}")
-
-
-def load_problem(name: str, error: StartupError) -> InferenceError:
-    """Say to a client of the load API why a model cannot be served.
-
-    Args:
-        name: The served name.
-        error: Why.
-
-    Returns:
-        The error to answer.
-    """
-    return InferenceError(f"model {name!r} cannot be served: {error.reason}: {error.message}")
 
 
 def _order(version: str) -> tuple[int, str]:

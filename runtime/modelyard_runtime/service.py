@@ -16,7 +16,7 @@ from modelyard_runtime.errors import Reason, StartupError
 from modelyard_runtime.journal import Journal
 from modelyard_runtime.lifecycle import Lifecycle, State
 from modelyard_runtime.metrics import RuntimeMetrics
-from modelyard_runtime.repository import Repository, startup_error
+from modelyard_runtime.repository import Repository
 from modelyard_runtime.serving import models_in, prepare, put_in_service
 
 if TYPE_CHECKING:
@@ -135,9 +135,9 @@ class Service:
                 for name in names:
                     try:
                         await self.repository.load(name)
-                    except Exception as error:  # noqa: BLE001 - every loader's root; told below
-                        failures.append(startup_error(error))
-                        _log.error("model failed to load", model=name, problem=str(error))
+                    except StartupError as failure:
+                        failures.append(failure)
+                        _log.error("model failed to load", model=name, problem=failure.message)
         except TimeoutError:
             raise StartupError(
                 Reason.STARTUP_TIMEOUT,

@@ -14,6 +14,7 @@ from modelyard_runtime.compute import compute_threads
 from modelyard_runtime.inference import ServedModel, declared_outputs
 from modelyard_runtime.loading import find_artifact, load_model
 from modelyard_runtime.model_calls import ModelCalls
+from modelyard_runtime.model_statistics import Statistics
 from modelyard_runtime.settings import MODEL_NAME_PATTERN
 from modelyard_runtime.warming import warm
 
@@ -122,9 +123,10 @@ def put_in_service(
     labelled = name == settings.model_name and "model_version" in settings.model_fields_set
     label = settings.model_version if labelled else prepared.version
     series = metrics.model(name, label)
-    batcher: Batcher[Arrays, Arrays] = Batcher(ModelCalls(model), limits, series)
+    statistics = Statistics(series)
+    batcher: Batcher[Arrays, Arrays] = Batcher(ModelCalls(model), limits, statistics)
     series.follow("queue_requests", lambda: batcher.queued)
-    served = ServedModel(name, prepared.version, model, batcher, series)
+    served = ServedModel(name, prepared.version, model, batcher, statistics, series)
     _log.info("model ready", model=name, **_described(model, limits))
     return served
 

@@ -36,7 +36,7 @@ def model(tmp_path: Path) -> Path:
 async def test_metadata_and_health(model: Path) -> None:
     async with serving(model) as (client, _):
         assert (await client.get("/v2/health/live")).json() == {"live": True}
-        assert (await client.get("/v2/health/ready")).json() == {"ready": True}
+        assert (await client.get("/v2/health/ready")).json() == {"ready": True, "live": True}
         assert "binary_tensor_data" in (await client.get("/v2")).json()["extensions"]
         expected = {
             "name": "m",

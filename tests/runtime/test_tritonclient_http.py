@@ -168,3 +168,34 @@ def test_errors_are_decoded(client: Any) -> None:
         client.infer("identity-int8", inputs, outputs=outputs)
     with pytest.raises(InferenceServerException, match="unknown output 'z'"):
         client.infer("identity-fp32", inputs, outputs=[tritonclient.http.InferRequestedOutput("z")])
+
+
+def test_repository_config_and_statistics(client: Any, server: Running) -> None:
+    name = "identity-fp32"
+    config = client.get_model_config(name)
+    assert (config["name"], config["max_batch_size"]) == (name, 32)
+    assert config["input"] == [{"name": "x", "data_type": "TYPE_FP32", "dims": [-1]}]
+    assert client.get_model_metadata("two")["versions"] == ["3"]
+    before = client.get_inference_statistics(name, "1")["model_stats"][0]
+    inputs, outputs = tensors(tritonclient.http, "FP32", binary_in=True, binary_out=True)
+    client.infer(name, inputs, outputs=outputs)
+    after = client.get_inference_statistics(name)["model_stats"][0]
+    assert after["inference_count"] == before["inference_count"] + 2  # rows
+    assert after["execution_count"] == before["execution_count"] + 1
+    assert after["inference_stats"]["success"]["ns"] > before["inference_stats"]["success"]["ns"]
+    listed = {s["name"] for s in client.get_inference_statistics()["model_stats"]}
+    assert listed == {f"identity-{d.lower()}" for d in DATATYPES} | {"two"}
+
+    client.unload_model("two")
+    assert not client.is_model_ready("two")
+    states = {row["name"]: row for row in client.get_model_repository_index()}
+    assert states["two"]["state"] == "UNAVAILABLE"
+    assert states["two"]["reason"] == "unloaded"
+    assert client.is_server_ready(), "what was unloaded on purpose is not missing"
+    client.load_model("two")
+    assert client.is_model_ready("two", "3")
+    with pytest.raises(InferenceServerException, match="no model 'nope'"):
+        client.load_model("nope")
+    with pytest.raises(InferenceServerException, match=r"model\.yaml"):
+        client.load_model("two", config="{}")
+    assert server.status()["state"] == "Ready"

@@ -8,11 +8,19 @@ from fastapi import APIRouter
 
 from modelyard_runtime import __version__
 from modelyard_runtime.errors import NotReadyError
+from modelyard_runtime.lifecycle import State
 
 if TYPE_CHECKING:
     from modelyard_runtime.service import Service
 
-EXTENSIONS: Final = ("binary_tensor_data", "classification", "parameters")
+EXTENSIONS: Final = (
+    "binary_tensor_data",
+    "classification",
+    "model_configuration",
+    "model_repository",
+    "parameters",
+    "statistics",
+)
 """Those that work, and no others."""
 
 
@@ -45,20 +53,20 @@ def build_router(service: Service) -> APIRouter:
         """Answer whether traffic should come here; 503 while loading and while draining."""
         if not service.ready:
             raise NotReadyError(f"the server is {str(service.lifecycle.state).lower()}")
-        return {"ready": True}
+        return {"ready": True, "live": True}
 
     @router.get("/models/{model}")
     @router.get("/models/{model}/versions/{version}")
     async def model_metadata(model: str, version: str | None = None) -> dict[str, Any]:
         """Describe a model's inputs and outputs."""
-        return service.model(model, version).metadata()
+        return service.model(model, version).metadata(service.repository.versions(model))
 
     @router.get("/models/{model}/ready")
     @router.get("/models/{model}/versions/{version}/ready")
     async def model_ready(model: str, version: str | None = None) -> dict[str, Any]:
         """Answer whether traffic for a model should come here."""
         served = service.model(model, version)
-        if not service.ready:
+        if service.lifecycle.state is not State.READY:
             raise NotReadyError(f"the server is {str(service.lifecycle.state).lower()}")
         return {"name": served.name, "ready": True}
 

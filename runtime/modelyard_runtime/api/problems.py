@@ -12,6 +12,7 @@ from modelyard_runtime.errors import (
     ForbiddenError,
     InferenceError,
     InvalidInputError,
+    LoadError,
     MalformedRequestError,
     NonFiniteOutputError,
     NotFoundError,
@@ -33,6 +34,7 @@ Headers = list[tuple[bytes, bytes]]
 STATUS: Final[Mapping[type[RequestError], int]] = {
     MalformedRequestError: 400,
     InvalidInputError: 400,
+    LoadError: 400,
     UnauthorizedError: 401,
     ForbiddenError: 403,
     NotFoundError: 404,

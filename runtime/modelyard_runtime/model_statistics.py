@@ -1,0 +1,127 @@
+"""What one model has done since it was loaded, in the words of the statistics extension.
+
+References:
+    Triton, "Statistics Extension".
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from modelyard_runtime.batch_calls import BatchObserver
+    from modelyard_runtime.call import Call
+
+
+@dataclass(slots=True)
+class _Duration:
+    """How often, and how long in all."""
+
+    count: int = 0
+    seconds: float = 0.0
+
+    def add(self, seconds: float, count: int = 1) -> None:
+        self.count += count
+        self.seconds += seconds
+
+    def document(self) -> dict[str, int]:
+        return {"count": self.count, "ns": max(0, round(self.seconds * 1e9))}
+
+
+class Statistics:
+    """Counts what passes between a model's callers and its queue.
+
+    Args:
+        observer: Told of every batch as well.
+    """
+
+    def __init__(self, observer: BatchObserver) -> None:
+        self._observer = observer
+        self._last_ms = 0
+        self._rows = 0
+        self._success = _Duration()
+        self._fail = _Duration()
+        self._decode = _Duration()
+        self._wait = _Duration()
+        self._encode = _Duration()
+        self._forward = _Duration()
+        self._forward_of_requests_s = 0.0
+        self._batches: dict[int, _Duration] = {}
+
+    def batch_done(self, *, rows: int, requests: int, run_s: float, bisections: int) -> None:
+        """Note one batch.
+
+        Args:
+            rows: Rows in it.
+            requests: Requests in it.
+            run_s: Time in the model, in seconds.
+            bisections: How often it was halved.
+        """
+        self._forward.add(run_s)
+        self._forward_of_requests_s += run_s * requests
+        batch = self._batches.get(rows)
+        if batch is None:
+            batch = self._batches[rows] = _Duration()
+        batch.add(run_s)
+        self._observer.batch_done(rows=rows, requests=requests, run_s=run_s, bisections=bisections)
+
+    def request_done(self, call: Call, *, succeeded: bool) -> None:
+        """Note one request.
+
+        Args:
+            call: The finished call.
+            succeeded: Whether it was answered with a result.
+        """
+        seconds = time.perf_counter() - call.started
+        if not succeeded:
+            self._fail.add(seconds)
+            return
+        self._last_ms = int(time.time() * 1000)
+        self._rows += call.rows
+        self._success.add(seconds)
+        self._decode.add(call.decode_s)
+        self._wait.add(call.wait_s)
+        self._encode.add(call.encode_s)
+
+    def document(self, name: str, version: str) -> dict[str, Any]:
+        """Describe the counts.
+
+        Args:
+            name: The served name.
+            version: Its version.
+
+        Returns:
+            An element of ``model_stats``.
+        """
+        nothing = {"count": 0, "ns": 0}
+        queue = _Duration(self._wait.count, self._wait.seconds - self._forward_of_requests_s)
+        infer = _Duration(self._wait.count, self._forward_of_requests_s)
+        return {
+            "name": name,
+            "version": version,
+            "last_inference": self._last_ms,
+            "inference_count": self._rows,
+            "execution_count": self._forward.count,
+            "inference_stats": {
+                "success": self._success.document(),
+                "fail": self._fail.document(),
+                "queue": queue.document(),
+                "compute_input": self._decode.document(),
+                "compute_infer": infer.document(),
+                "compute_output": self._encode.document(),
+                "cache_hit": nothing,
+                "cache_miss": nothing,
+            },
+            "batch_stats": [
+                {
+                    "batch_size": rows,
+                    "compute_input": nothing,
+                    "compute_infer": batch.document(),
+                    "compute_output": nothing,
+                }
+                for rows, batch in sorted(self._batches.items())
+            ],
+            "memory_usage": [],
+        }
