@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from modelyard_runtime.errors import InvalidInputError
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from modelyard_runtime.inference import ServedModel
 
 
@@ -48,3 +53,28 @@ class Call:
     decode_s: float = 0.0
     wait_s: float = 0.0
     encode_s: float = 0.0
+
+
+def apply_parameters(parameters: Mapping[str, Any], call: Call) -> None:
+    """Note the request parameters that the protocol reserves.
+
+    Args:
+        parameters: ``timeout`` in microseconds, which only shortens the server's; ``priority``.
+        call: The request's journey.
+
+    Raises:
+        InvalidInputError: One of them is not a number of at least 0.
+
+    References:
+        Triton, "Schedule Policy Extension".
+    """
+    for word in ("timeout", "priority"):
+        value = parameters.get(word, 0)
+        if type(value) is not int or value < 0:
+            raise InvalidInputError(
+                f"parameter {word!r} must be an integer of at least 0, got {str(value)[:40]}"
+            )
+    if timeout := parameters.get("timeout"):
+        elapsed = time.perf_counter() - call.started
+        call.deadline = min(call.deadline, time.monotonic() - elapsed + timeout / 1e6)
+    call.priority = parameters.get("priority", 0)

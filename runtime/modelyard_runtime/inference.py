@@ -123,6 +123,7 @@ class ServedModel:
         """Stop the queue and free the model, whoever holds it."""
         self.batcher.close()
         self.model.close()
+        self.metrics.close()
 
     def metadata(self, versions: Sequence[str] = ()) -> dict[str, Any]:
         """Describe the model in the protocol's words.

@@ -12,6 +12,7 @@ import structlog
 
 from modelyard_runtime.errors import (
     ForbiddenError,
+    InvalidInputError,
     LoadError,
     NotFoundError,
     NotReadyError,
@@ -21,7 +22,7 @@ from modelyard_runtime.errors import (
 from modelyard_runtime.threads import in_daemon_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
 
     from modelyard_runtime.inference import ServedModel
@@ -167,16 +168,23 @@ class Repository:
                 served.load_seconds = seconds
             self._replace(name, fresh)
 
-    async def reload(self, name: str) -> None:
+    async def reload(self, name: str, parameters: Collection[str] = ()) -> None:
         """Load a model for a client of the load API.
 
         Args:
             name: The served name.
+            parameters: The names of what else the client asks for; nothing is taken.
 
         Raises:
+            InvalidInputError: There are parameters.
             NotFoundError: There is no such model on disk.
             LoadError: It cannot be served; what was served before still is.
         """
+        if parameters:
+            raise InvalidInputError(
+                f"parameters of load are not taken, got {', '.join(sorted(parameters))[:80]}; "
+                "write a model.yaml into the model's folder"
+            )
         try:
             await self.load(name)
         except StartupError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import math
 import os
 import signal
@@ -15,7 +16,7 @@ import uvicorn
 import uvloop
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from modelyard_runtime.api.problems import problem_body
+from modelyard_runtime.api.problems import STATUS, problem_body
 from modelyard_runtime.app import create_app
 from modelyard_runtime.errors import Reason, StartupError
 from modelyard_runtime.service import Service
@@ -82,6 +83,7 @@ class Process:
         self._service = Service(settings)
         self._stop = asyncio.Event()
         self._at_once = False
+        self._grpc: Any = None
         grace_s = drain_grace_s(settings.drain_timeout_s)
         self._grace_s = grace_s
         self._server = _Server(
@@ -112,8 +114,9 @@ class Process:
         loop.add_signal_handler(signal.SIGINT, self._on_signal, False)
         status = self._listen()
         serving = loop.create_task(self._server.serve())
+        grpc_serving = loop.create_task(self._serve_grpc())
         watching = loop.create_task(self._service.directives.watch())
-        starting = loop.create_task(self._service.start())
+        starting = loop.create_task(self._service.start(grpc_serving))
         try:
             stopped = loop.create_task(self._stop.wait())
             await asyncio.wait({starting, stopped, serving}, return_when=asyncio.FIRST_COMPLETED)
@@ -122,7 +125,7 @@ class Process:
                 await asyncio.wait({stopped, serving}, return_when=asyncio.FIRST_COMPLETED)
             await self._drain(serving)
         finally:
-            for task in (starting, watching, stopped):
+            for task in (starting, watching, stopped, grpc_serving):
                 task.cancel()
             self._service.close()
             status.close()
@@ -151,8 +154,20 @@ class Process:
             _log.info("draining, still accepting", grace_seconds=self._grace_s)
             await asyncio.wait({serving}, timeout=self._grace_s)
         self._server.should_exit = True
+        if self._grpc is not None:
+            await self._grpc.stop(self._settings.drain_timeout_s - self._grace_s)
         await serving
         _log.info("drained")
+
+    async def _serve_grpc(self) -> None:
+        """Open the gRPC port; its library is imported beside the model, which takes longer."""
+        module = await asyncio.to_thread(
+            importlib.import_module, "modelyard_runtime.grpc_api.server"
+        )
+        self._service.directives.poll()
+        grpc = module.GrpcServer(self._service, lambda error: STATUS[type(error)])
+        await grpc.start()
+        self._grpc = grpc
 
     def _on_signal(self, graceful: bool) -> None:  # noqa: FBT001 - called by the loop
         if self._stop.is_set():

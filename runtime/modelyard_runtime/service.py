@@ -20,6 +20,7 @@ from modelyard_runtime.repository import Repository
 from modelyard_runtime.serving import models_in, prepare, put_in_service
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
     from pathlib import Path
 
     from modelyard_runtime.inference import ServedModel
@@ -73,8 +74,11 @@ class Service:
         """
         return self.repository.get(name, version)
 
-    async def start(self) -> None:
+    async def start(self, beside: Awaitable[None] | None = None) -> None:
         """Load and warm the models, then turn ready.
+
+        Args:
+            beside: What else must be done before the process is ready.
 
         Raises:
             StartupError: Nothing can be served; the state is then ``FAILED``.
@@ -84,6 +88,8 @@ class Service:
         started = time.perf_counter()
         try:
             await self._load_all()
+            if beside is not None:
+                await beside
         except StartupError as failure:
             self._enter(State.FAILED, failure)
             raise

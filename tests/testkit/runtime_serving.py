@@ -53,6 +53,7 @@ class Running:
     log: Path
     http: str = ""
     metrics: str = ""
+    grpc: str = ""
 
     def status(self) -> dict[str, Any]:
         """Return the status document."""
@@ -103,7 +104,7 @@ def running(
     folder: Path, *arguments: str, module: str = "modelyard_runtime", **environment: str
 ) -> Iterator[Running]:
     """Run a program of the runtime as a process, and end it."""
-    http, metrics = free_ports(2)
+    http, grpc, metrics = free_ports(3)
     termination_log = folder / "termination-log"
     termination_log.touch()
     log = folder / "log"
@@ -111,6 +112,7 @@ def running(
         **{k: v for k, v in os.environ.items() if not k.startswith("MODELYARD_")},
         "MODELYARD_HTTP_HOST": "127.0.0.1",
         "MODELYARD_HTTP_PORT": str(http),
+        "MODELYARD_GRPC_PORT": str(grpc),
         "MODELYARD_METRICS_PORT": str(metrics),
         "MODELYARD_TERMINATION_LOG": str(termination_log),
         **{f"MODELYARD_{k.upper()}": v for k, v in environment.items()},
@@ -121,7 +123,12 @@ def running(
         )
     try:
         yield Running(
-            process, termination_log, log, f"http://127.0.0.1:{http}", f"http://127.0.0.1:{metrics}"
+            process,
+            termination_log,
+            log,
+            f"http://127.0.0.1:{http}",
+            f"http://127.0.0.1:{metrics}",
+            f"127.0.0.1:{grpc}",
         )
     finally:
         process.kill()

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 import time
-from secrets import token_hex
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import structlog
 
+from modelyard_runtime.api.headers import header_of
 from modelyard_runtime.api.problems import internal_problem, send_json
 from modelyard_runtime.lifecycle import State
+from modelyard_runtime.request_ids import accepted_request_id
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from modelyard_runtime.service import Service
 
 _log = structlog.stdlib.get_logger(__name__)
-
-_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
-"""What is echoed: nothing that could split a header, break a log line or fill it."""
 
 
 class Edge:
@@ -40,8 +38,6 @@ class Edge:
         self._app = app
         self._infer = infer
         self._service = service
-        self._prefix = token_hex(6)
-        self._count = 0
         settings = service.settings
         self._headers = [
             (b"x-modelyard-revision", _header(settings.revision)),
@@ -60,12 +56,13 @@ class Edge:
             await self._app(scope, receive, send)
             return
         scope["modelyard.started"] = time.perf_counter()
-        request_id = self._request_id(scope)
-        scope["modelyard.request_id"] = request_id.decode("ascii")
+        given = header_of(scope["headers"], b"x-request-id")
+        request_id = accepted_request_id(None if given is None else given.decode("latin-1"))
+        scope["modelyard.request_id"] = request_id
         prefix = self._service.directives.current.path_prefix
         if prefix:
             _strip(scope, prefix)
-        headers = [*self._headers, (b"x-request-id", request_id)]
+        headers = [*self._headers, (b"x-request-id", request_id.encode("ascii"))]
         started = False
 
         async def send_with_headers(message: Message) -> None:
@@ -87,15 +84,6 @@ class Edge:
             if not started:
                 body = internal_problem(scope["modelyard.request_id"])
                 await send_json(send_with_headers, 500, body)
-
-    def _request_id(self, scope: Scope) -> bytes:
-        for name, value in scope["headers"]:
-            if name == b"x-request-id":
-                if _REQUEST_ID.fullmatch(value):
-                    return bytes(value)
-                break
-        self._count += 1
-        return f"{self._prefix}-{self._count:x}".encode("ascii")
 
 
 def _is_inference(scope: Scope) -> bool:

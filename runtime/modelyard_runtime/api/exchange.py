@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from modelyard_runtime.api.content_encoding import compressed, decompressed
+from modelyard_runtime.api.headers import header_of
 from modelyard_runtime.api.problems import problem_body, send_bytes, send_json, send_problem
 from modelyard_runtime.call import Call
 from modelyard_runtime.errors import (
@@ -72,22 +73,6 @@ class Reply(NamedTuple):
 
     body: bytes
     headers: Headers
-
-
-def header_of(headers: list[tuple[bytes, bytes]], name: bytes) -> bytes | None:
-    """Look a header up.
-
-    Args:
-        headers: As the server gives them: lower-case names.
-        name: In lower case.
-
-    Returns:
-        Its value; None when it is not there.
-    """
-    for key, value in headers:
-        if key == name:
-            return value
-    return None
 
 
 class Format(Protocol):

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter
 
 from modelyard_runtime import __version__
 from modelyard_runtime.errors import NotReadyError
+from modelyard_runtime.extensions import EXTENSIONS
 from modelyard_runtime.lifecycle import State
 
 if TYPE_CHECKING:
     from modelyard_runtime.service import Service
-
-EXTENSIONS: Final = (
-    "binary_tensor_data",
-    "classification",
-    "model_configuration",
-    "model_repository",
-    "parameters",
-    "statistics",
-)
-"""Those that work, and no others."""
 
 
 def build_router(service: Service) -> APIRouter:

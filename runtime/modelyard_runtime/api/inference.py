@@ -6,13 +6,11 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from modelyard_runtime.api.exchange import Reply
-from modelyard_runtime.errors import InvalidInputError, MalformedRequestError
+from modelyard_runtime.call import apply_parameters
+from modelyard_runtime.errors import MalformedRequestError
 from modelyard_runtime.wire.rest_v2 import decode_request, encode_answer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import Any
-
     from modelyard_runtime.api.exchange import Incoming
     from modelyard_runtime.api.problems import Headers
     from modelyard_runtime.call import Call
@@ -57,31 +55,6 @@ class InferFormat:
             body,
             [(b"content-type", b"application/octet-stream"), (_LENGTH, b"%d" % header_length)],
         )
-
-
-def apply_parameters(parameters: Mapping[str, Any], call: Call) -> None:
-    """Note the request parameters that the protocol reserves.
-
-    Args:
-        parameters: ``timeout`` in microseconds, which only shortens the server's; ``priority``.
-        call: The request's journey.
-
-    Raises:
-        InvalidInputError: One of them is not a number of at least 0.
-
-    References:
-        Triton, "Schedule Policy Extension".
-    """
-    for word in ("timeout", "priority"):
-        value = parameters.get(word, 0)
-        if type(value) is not int or value < 0:
-            raise InvalidInputError(
-                f"parameter {word!r} must be an integer of at least 0, got {str(value)[:40]}"
-            )
-    if timeout := parameters.get("timeout"):
-        elapsed = time.perf_counter() - call.started
-        call.deadline = min(call.deadline, time.monotonic() - elapsed + timeout / 1e6)
-    call.priority = parameters.get("priority", 0)
 
 
 def _header_length(incoming: Incoming) -> int | None:

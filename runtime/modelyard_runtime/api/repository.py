@@ -41,12 +41,9 @@ def build_repository_router(service: Service) -> APIRouter:
         """Load a model, or load it again: the new one is warm before the old one drains."""
         repository.require_control()
         parameters = (await _document(request)).get("parameters") or {}
-        if parameters:
-            raise InvalidInputError(
-                f"parameters of load are not taken, got {sorted(map(str, parameters))[:5]}; "
-                "write a model.yaml into the model's folder"
-            )
-        await repository.reload(model)
+        if type(parameters) is not dict:
+            raise MalformedRequestError("'parameters' must be an object")
+        await repository.reload(model, parameters)
         return {}
 
     @router.post("/repository/models/{model}/unload")

@@ -1,0 +1,14 @@
+"""The protocol extensions that work here, as every protocol announces them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+EXTENSIONS: Final = (
+    "binary_tensor_data",
+    "classification",
+    "model_configuration",
+    "model_repository",
+    "parameters",
+    "statistics",
+)

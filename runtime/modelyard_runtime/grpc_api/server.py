@@ -1,0 +1,102 @@
+"""The gRPC port: listens, answers, drains."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection, reflection_pb2
+
+from modelyard_runtime.errors import Reason, StartupError
+from modelyard_runtime.grpc_api import inference_pb2 as pb
+from modelyard_runtime.grpc_api.health import HealthServicer
+from modelyard_runtime.grpc_api.servicer import Servicer, guarded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from modelyard_runtime.errors import RequestError
+    from modelyard_runtime.service import Service
+
+_SERVICE: Final = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
+_FRAMING_BYTES: Final = 1024 * 1024
+"""Room beside the body limit, so that a message just over it gets our answer and not the library's."""
+_MOST_BYTES: Final = 2**31 - 1
+
+
+class GrpcServer:
+    """Serves the Open Inference Protocol, health and reflection on one port.
+
+    Args:
+        service: Whose models answer.
+        http_status: The HTTP status of each error, which metrics count by.
+    """
+
+    def __init__(self, service: Service, http_status: Callable[[RequestError], int]) -> None:
+        settings = service.settings
+        limit = service.directives.current.max_body_bytes + _FRAMING_BYTES
+        self._server = grpc.aio.server(
+            options=[
+                ("grpc.max_receive_message_length", min(limit, _MOST_BYTES)),
+                ("grpc.max_send_message_length", -1),
+                ("grpc.so_reuseport", 0),
+            ],
+        )
+        servicer = Servicer(service, http_status)
+        self._server.add_generic_rpc_handlers((_handlers(servicer),))
+        health_pb2_grpc.add_HealthServicer_to_server(HealthServicer(service), self._server)
+        pool = _pool_with_health()
+        names = (_SERVICE.full_name, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
+        reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), self._server, pool)
+        self._host, self._port = settings.http_host, settings.grpc_port
+        self.port = 0
+
+    async def start(self) -> None:
+        """Begin to listen.
+
+        Raises:
+            StartupError: ``InvalidSettings``, when the port is taken.
+        """
+        try:
+            self.port = self._server.add_insecure_port(f"{self._host}:{self._port}")
+        except RuntimeError as error:
+            raise StartupError(
+                Reason.INVALID_SETTINGS,
+                f"MODELYARD_GRPC_PORT: cannot listen on {self._host}:{self._port}",
+                hint="Another process has the port; 0 takes a free one.",
+            ) from error
+        await self._server.start()
+
+    async def stop(self, grace_s: float) -> None:
+        """Accept nothing more, and finish what runs.
+
+        Args:
+            grace_s: Longest time for that, in seconds.
+        """
+        await self._server.stop(grace_s)
+
+
+def _handlers(servicer: Servicer) -> grpc.GenericRpcHandler:
+    handlers = {}
+    for method in _SERVICE.methods:
+        behaviour = getattr(servicer, method.name)
+        request = getattr(pb, method.input_type.name).FromString
+        response = getattr(pb, method.output_type.name).SerializeToString
+        if method.server_streaming:
+            handlers[method.name] = grpc.stream_stream_rpc_method_handler(
+                behaviour, request, response
+            )
+        else:
+            handlers[method.name] = grpc.unary_unary_rpc_method_handler(
+                guarded(behaviour), request, response
+            )
+    return grpc.method_handlers_generic_handler(_SERVICE.full_name, handlers)
+
+
+def _pool_with_health() -> Any:
+    """Reflection reads one pool: ours learns of the two services that are not ours."""
+    pool = pb.DESCRIPTOR.pool
+    for descriptor in (health_pb2.DESCRIPTOR, reflection_pb2.DESCRIPTOR):
+        pool.AddSerializedFile(descriptor.serialized_pb)
+    return pool
