@@ -1,4 +1,4 @@
-"""Local files → a model in memory: find the artifact, tell its format, call its loader.
+"""Local files → models in memory: find the artifacts, tell their format, call their loaders.
 
 Each format's library is imported only when a model needs it, so an image without torch serves ONNX
 and scikit-learn, and starts as fast as they allow.
@@ -6,100 +6,114 @@ and scikit-learn, and starts as fast as they allow.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
-import zipfile
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from modelyard_runtime.compute import bound_thread_pools
+from modelyard_runtime.artifacts import Artifact, find_artifact, find_artifacts, is_script
+from modelyard_runtime.compute import bound_thread_pools, compute_threads
+from modelyard_runtime.config import CONFIG_FILE, ModelConfig, read_config
+from modelyard_runtime.declared import as_specs, declare
 from modelyard_runtime.errors import Reason, StartupError
+from modelyard_runtime.handler import Context, Handler
+from modelyard_runtime.hooks import Hooks
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Container, Mapping
     from pathlib import Path
 
+    from modelyard_runtime.config import ModelTensor
     from modelyard_runtime.engine.protocol import Model
+    from modelyard_runtime.settings import RuntimeSettings
+
+    Count = Callable[[str, float], None]
+
+__all__ = [
+    "Artifact",
+    "Loaded",
+    "find_artifact",
+    "is_out_of_memory",
+    "load_model",
+    "load_models",
+    "out_of_memory",
+]
 
 _log = structlog.stdlib.get_logger(__name__)
 
-_SUFFIXES: Final[Mapping[str, str]] = {
-    ".pt2": "TorchExport",
-    ".pt": "TorchScript",
-    ".pth": "TorchScript",
-    ".ts": "TorchScript",
-    ".onnx": "ONNX",
-    ".joblib": "Sklearn",
-    ".pkl": "Sklearn",
-    ".pickle": "Sklearn",
+_LIBRARIES: Final[Mapping[str, tuple[str, str]]] = {
+    "TorchExport": ("torch", "runtime"),
+    "TorchScript": ("torch", "runtime"),
+    "TorchEager": ("torch", "runtime"),
+    "Safetensors": ("safetensors", "runtime"),
+    "HuggingFace": ("transformers", "runtime"),
+    "ONNX": ("onnxruntime", "runtime-slim"),
+    "Sklearn": ("sklearn", "runtime-slim"),
+    "XGBoost": ("xgboost", "runtime-slim"),
+    "LightGBM": ("lightgbm", "runtime-slim"),
+    "MLflow": ("mlflow", "runtime-mlflow"),
 }
-_LIBRARIES: Final[Mapping[str, str]] = {
-    "TorchExport": "torch",
-    "TorchScript": "torch",
-    "ONNX": "onnxruntime",
-    "Sklearn": "sklearn",
-}
-_PICKLED: Final = frozenset({"Sklearn"})
+"""Format → the library that it needs, and the extra that installs it."""
+_MADE_BY_CODE: Final = frozenset({"Custom", "TorchEager", "Safetensors"})
+_CPU_ONLY: Final = frozenset({"Sklearn", "XGBoost", "LightGBM", "MLflow", "Custom"})
 
 
 @dataclass(frozen=True, slots=True)
-class Artifact:
-    """A model on disk.
+class Loaded:
+    """One version of a model in memory.
 
     Attributes:
-        path: Its main file.
-        version: Its version in the repository.
-        format: A word of ``MODELYARD_MODEL_FORMAT``, never ``Auto``.
+        artifact: Where it came from.
+        config: How it is to be served.
+        model: The model, not yet warmed.
+        hooks: What runs around it.
     """
 
-    path: Path
-    version: str
-    format: str
+    artifact: Artifact
+    config: ModelConfig
+    model: Model
+    hooks: Hooks
 
 
-def find_artifact(folder_or_file: Path, *, model_format: str) -> Artifact:
-    """Find the one file to load.
+def load_models(
+    place: Path, settings: RuntimeSettings, count_of: Callable[[str], Count]
+) -> list[Loaded]:
+    """Load every version of a model that is to be served.
 
     Args:
-        folder_or_file: A file; a folder with one model file; or a folder of versions (folders with
-            integer names), of which the highest counts.
-        model_format: The wanted format, or ``Auto``.
+        place: Its file or folder.
+        settings: The environment.
+        count_of: Version → how its handler counts.
 
     Returns:
-        The artifact.
+        Lowest version first.
 
     Raises:
-        StartupError: ``UnknownFormat``, when no file or several files qualify.
+        StartupError: With the reason of the contract.
     """
-    version = "1"
-    place = folder_or_file
-    if place.is_dir():
-        versions = [p for p in place.iterdir() if p.name.isdecimal() and p.is_dir()]
-        if versions:
-            place = max(versions, key=lambda p: int(p.name))
-            version = place.name
-    files = [place] if place.is_file() else _model_files(place)
-    if model_format != "Auto":
-        matching = [f for f in files if _SUFFIXES.get(f.suffix.lower()) == model_format]
-        # A single file is taken at its word even under an unusual name.
-        files = matching or (_all_files(place) if not place.is_file() else files)
-    if len(files) == 1:
-        path = files[0]
-        found = _SUFFIXES.get(path.suffix.lower()) if model_format == "Auto" else model_format
-        if found is not None:
-            return Artifact(path, version, found)
-    listed = ", ".join(sorted(f.name for f in files)[:10]) or "no model file"
-    problem = "several files are models" if len(files) > 1 else "no file is a known model"
-    raise StartupError(
-        Reason.UNKNOWN_FORMAT,
-        f"{place}: {problem}: {listed}",
-        hint=f"Keep one file of {', '.join(_SUFFIXES)}; set the format, or includePatterns.",
+    config = read_config(place, settings)
+    own_code = settings.handler_file
+    if own_code is None and config.entry is not None:
+        own_code = _entry_file(place, config.entry)
+    artifacts = find_artifacts(
+        place, model_format=config.format, policy=config.versions, handler=own_code
     )
+    loaded = []
+    for artifact in artifacts:
+        trusted = (
+            artifact.handler == settings.handler_file
+            or settings.allow_pickle
+            or settings.model_path is not None
+        )
+        handler = _handler(artifact, config, trusted=trusted)
+        loaded.append(_load_version(artifact, config, handler, count_of(artifact.version)))
+    return loaded
 
 
 def load_model(artifact: Artifact, *, device: str, threads: int, allow_pickle: bool) -> Model:
-    """Load a model into memory.
+    """Load a model without hooks into memory.
 
     Args:
         artifact: What to load.
@@ -113,54 +127,10 @@ def load_model(artifact: Artifact, *, device: str, threads: int, allow_pickle: b
     Raises:
         StartupError: With the reason of the contract.
     """
-    if artifact.format in _PICKLED and not allow_pickle:
-        raise StartupError(
-            Reason.PICKLE_NOT_ALLOWED,
-            f"{artifact.path.name} is a pickle, which runs code while it loads",
-            hint="Allow it for sources that you trust, or export the model to ONNX.",
-        )
-    library = _LIBRARIES[artifact.format]
-    if importlib.util.find_spec(library) is None:
-        raise StartupError(
-            Reason.FORMAT_UNAVAILABLE,
-            f"{artifact.format} needs {library}, which this image does not have",
-            hint="Use the torch variant of the runtime image." if library == "torch" else "",
-        )
-    bound_thread_pools(threads)
-    try:
-        return _load(artifact, device=device, threads=threads)
-    except MemoryError as error:
-        raise out_of_memory(artifact.path) from error
-    except RuntimeError as error:
-        if is_out_of_memory(error):
-            raise out_of_memory(artifact.path) from error
-        raise StartupError(
-            Reason.INVALID_ARTIFACT, f"{artifact.path.name}: {str(error)[:300]}"
-        ) from error
-
-
-def _load(artifact: Artifact, *, device: str, threads: int) -> Model:
-    path = artifact.path
-    if artifact.format == "ONNX":
-        from modelyard_runtime.engine.onnx_engine import load_onnx  # noqa: PLC0415 - see above
-
-        return load_onnx(path, device=device, threads=threads)
-    if artifact.format == "Sklearn":
-        from modelyard_runtime.engine.sklearn_engine import load_sklearn  # noqa: PLC0415
-
-        return load_sklearn(path, device)
-    if artifact.format == "TorchScript" and not _is_script(path):
-        raise StartupError(
-            Reason.INVALID_ARTIFACT,
-            f"{path.name} is not TorchScript; it looks like saved weights or a pickled module",
-            hint="Weights alone cannot run: save the model with torch.export.save (.pt2).",
-        )
-    from modelyard_runtime.engine import torch_engine  # noqa: PLC0415
-
-    placement = torch_engine.Placement(torch_engine.choose_device(device), threads)
-    if artifact.format == "TorchExport":
-        return torch_engine.load_export(path, placement)
-    return torch_engine.load_script(path, placement)
+    config = ModelConfig.model_validate(
+        {"device": device, "threads": threads, "allow_pickle": allow_pickle}
+    )
+    return _load_version(artifact, config, None, _uncounted).model
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -183,30 +153,228 @@ def out_of_memory(path: Path) -> StartupError:
     """Say that a model does not fit.
 
     Args:
-        path: Its file.
+        path: Its file or folder.
 
     Returns:
         The error to raise.
     """
-    size_mib = path.stat().st_size / 2**20
+    files = path.rglob("*") if path.is_dir() else [path]
+    size_mib = sum(file.stat().st_size for file in files if file.is_file()) / 2**20
     return StartupError(
         Reason.OUT_OF_MEMORY,
         f"{path.name} ({size_mib:.0f} MiB) does not fit into memory",
-        hint="Raise the memory limit to at least three times the file's size.",
+        hint="Raise the memory limit to at least three times the model's size.",
     )
 
 
-def _is_script(path: Path) -> bool:
+def _load_version(
+    artifact: Artifact, config: ModelConfig, handler: Handler | None, count: Count
+) -> Loaded:
+    _require_allowed(artifact, config)
+    threads = compute_threads(config.threads)
+    bound_thread_pools(threads)
+    folder = artifact.path if artifact.path.is_dir() else artifact.path.parent
+    loader = _Loader(artifact, config, handler, Context(folder, "cpu", config, count), threads)
     try:
-        with zipfile.ZipFile(path) as archive:
-            return any("/code/" in name for name in archive.namelist())
-    except (zipfile.BadZipFile, OSError):
-        return False
+        model = loader.load()
+        hooks = handler.hooks(loader.instance()) if handler is not None else {}
+        declare(model, *_reaching_the_model(config, hooks))
+    except MemoryError as error:
+        raise out_of_memory(artifact.path) from error
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise out_of_memory(artifact.path) from error
+        raise StartupError(
+            Reason.INVALID_ARTIFACT, f"{artifact.path.name}: {str(error)[:300]}"
+        ) from error
+    if handler is not None and not hooks and artifact.format not in _MADE_BY_CODE:
+        raise handler.invalid("it defines none of preprocess, postprocess, stream")
+    declared = as_specs(config.inputs), as_specs(config.outputs)
+    return Loaded(artifact, config, model, Hooks(hooks, loader.context, model, declared))
 
 
-def _all_files(folder: Path) -> list[Path]:
-    return [f for f in sorted(folder.rglob("*")) if f.is_file() and not f.name.startswith(".")]
+class _Loader:
+    """Calls the loader of a format, and keeps the user's instance that it may make."""
+
+    def __init__(
+        self,
+        artifact: Artifact,
+        config: ModelConfig,
+        handler: Handler | None,
+        context: Context,
+        threads: int,
+    ) -> None:
+        self._artifact = artifact
+        self._config = config
+        self._handler = handler
+        self.context = context
+        self._threads = threads
+        self._instance: object | None = None
+
+    def instance(self) -> object | None:
+        """Return what the hooks are methods of; made now where no loader has made it."""
+        handler = self._handler
+        if self._instance is None and handler is not None and isinstance(handler.entry, type):
+            self._instance = handler.make(self.context, self._config.kwargs)
+        return self._instance
+
+    def load(self) -> Model:
+        artifact, config = self._artifact, self._config
+        path, name = artifact.path, artifact.format
+        if config.device == "CUDA" and name in _CPU_ONLY - {"Custom"}:
+            raise StartupError(
+                Reason.DEVICE_UNAVAILABLE,
+                f"CUDA is asked for and {name} runs on the CPU only",
+                hint="Use device: Auto or CPU.",
+            )
+        if name == "Custom":
+            return self._custom()
+        if name == "ONNX":
+            from modelyard_runtime.engine.onnx_engine import load_onnx  # noqa: PLC0415 - see above
+
+            return load_onnx(path, device=config.device, threads=self._threads)
+        return self._tabular() if name in _CPU_ONLY else self._torch()
+
+    def _tabular(self) -> Model:
+        path, name = self._artifact.path, self._artifact.format
+        if name == "Sklearn":
+            from modelyard_runtime.engine.sklearn_engine import load_sklearn  # noqa: PLC0415
+
+            return load_sklearn(path)
+        if name == "XGBoost":
+            from modelyard_runtime.engine.xgboost_engine import load_xgboost  # noqa: PLC0415
+
+            return load_xgboost(path, self._threads)
+        if name == "LightGBM":
+            from modelyard_runtime.engine.lightgbm_engine import load_lightgbm  # noqa: PLC0415
+
+            return load_lightgbm(path, self._threads)
+        from modelyard_runtime.engine.mlflow_engine import load_mlflow  # noqa: PLC0415
+
+        return load_mlflow(path, allow_pickle=self._config.allow_pickle)
+
+    def _custom(self) -> Model:
+        from modelyard_runtime.engine.custom_engine import load_custom  # noqa: PLC0415
+
+        handler = self._required_handler()
+        self._instance = handler.make(self.context, self._config.kwargs)
+        inputs, outputs = _reaching_the_model(self._config, handler.hooks(self._instance))
+        return load_custom(
+            handler, self._instance, self.context, as_specs(inputs), as_specs(outputs)
+        )
+
+    def _torch(self) -> Model:
+        from modelyard_runtime.engine import torch_engine  # noqa: PLC0415
+
+        artifact, config = self._artifact, self._config
+        placement = torch_engine.Placement(torch_engine.choose_device(config.device), self._threads)
+        self.context.device = placement.device.type
+        if artifact.format == "HuggingFace":
+            from modelyard_runtime.engine.huggingface_engine import (  # noqa: PLC0415
+                load_huggingface,
+            )
+
+            return load_huggingface(artifact.path, placement, dtype=config.dtype)
+        if artifact.format == "TorchExport":
+            return torch_engine.load_export(artifact.path, placement)
+        if artifact.format == "TorchScript" and is_script(artifact.path):
+            return torch_engine.load_script(artifact.path, placement)
+        return self._eager(placement)
+
+    def _eager(self, placement: Any) -> Model:
+        raise NotImplementedError
+
+    def _required_handler(self) -> Handler:
+        artifact = self._artifact
+        if self._handler is None:
+            raise StartupError(
+                Reason.INVALID_ARTIFACT,
+                f"{artifact.path.name} is not TorchScript; it looks like saved weights or a "
+                "pickled module"
+                if artifact.format == "TorchScript"
+                else f"{artifact.path.name} holds weights alone, and there is no handler.py",
+                hint="Weights alone cannot run: put the module's class into handler.py beside "
+                "them, or save the model with torch.export.save (.pt2).",
+            )
+        return self._handler
 
 
-def _model_files(folder: Path) -> list[Path]:
-    return [f for f in _all_files(folder) if f.suffix.lower() in _SUFFIXES]
+def _reaching_the_model(
+    config: ModelConfig, hooks: Container[str]
+) -> tuple[tuple[ModelTensor, ...], tuple[ModelTensor, ...]]:
+    """Leave out what the hooks translate: it describes what callers send and get."""
+    return (
+        () if "preprocess" in hooks else config.inputs,
+        () if "postprocess" in hooks else config.outputs,
+    )
+
+
+def _entry_file(place: Path, entry: str) -> Path | None:
+    """Find the file of ``entry`` beside ``model.yaml``; a version may have its own."""
+    path = place / entry.partition(":")[0]
+    return path if path.is_file() else None
+
+
+def _handler(artifact: Artifact, config: ModelConfig, *, trusted: bool) -> Handler | None:
+    """Import the user's file, if there is one that is meant to run and may."""
+    path, named = artifact.handler, config.entry is not None
+    if path is None:
+        if named:
+            raise StartupError(
+                Reason.INVALID_HANDLER,
+                f"entry {config.entry!r}: there is no such file beside {CONFIG_FILE}",
+            )
+        return None
+    if path.name == "model.py" and not named and artifact.format not in _MADE_BY_CODE:
+        return None  # what the model was trained with lies beside many a model
+    if not trusted:
+        raise StartupError(
+            Reason.PICKLE_NOT_ALLOWED,
+            f"{path.name} lies beside the model and would run as code",
+            hint="Allow it for sources that you trust (allowPickle), or give it as handlerRef.",
+        )
+    entry = config.entry.partition(":")[2] if config.entry is not None else ""
+    _log.info("running the handler's code", file=str(path))
+    return Handler(path, entry or None)
+
+
+def _require_allowed(artifact: Artifact, config: ModelConfig) -> None:
+    path = artifact.path
+    if artifact.format == "Sklearn" and not config.allow_pickle:
+        raise StartupError(
+            Reason.PICKLE_NOT_ALLOWED,
+            f"{path.name} is a pickle, which runs code while it loads",
+            hint="Allow it for sources that you trust, or export the model to ONNX.",
+        )
+    if config.digest is not None and (found := _digest(path)) != config.digest:
+        raise StartupError(
+            Reason.DIGEST_MISMATCH,
+            f"{path.name} has {found}, {CONFIG_FILE} says {config.digest}",
+            hint="The artifact was replaced, or the digest belongs to another version.",
+        )
+    library, extra = _LIBRARIES.get(artifact.format, ("numpy", ""))
+    if importlib.util.find_spec(library) is None:
+        raise StartupError(
+            Reason.FORMAT_UNAVAILABLE,
+            f"{artifact.format} needs {library}, which this image does not have",
+            hint=f"Use an image with {library}, or pip install 'modelyard[{extra}]'.",
+        )
+
+
+def _digest(path: Path) -> str:
+    """Hash an artifact as the contract says; the file that states the digest is no part of it."""
+    if path.is_file():
+        return f"sha256:{_sha256(path)}"
+    files = {p.relative_to(path).as_posix(): p for p in path.rglob("*") if p.is_file()}
+    files.pop(CONFIG_FILE, None)
+    lines = "".join(f"{_sha256(files[name])}  {name}\n" for name in sorted(files))
+    return f"sha256:{hashlib.sha256(lines.encode()).hexdigest()}"
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _uncounted(name: str, amount: float) -> None:
+    del name, amount

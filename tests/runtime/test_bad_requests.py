@@ -199,7 +199,7 @@ async def test_paths_and_methods(client: httpx.AsyncClient) -> None:
         ("POST", "/v2/models/m/infer/", 404, None),
         ("GET", "/v2/models/" + "x" * 5000, 404, None),
         ("POST", "/v2/models/%2e%2e/infer", 404, None),
-        ("POST", "/v2/repository/models/m/unload", 404, None),
+        ("POST", "/v2/repository/models/m/unload", 403, None),
     ):
         answer = await client.request(method, path, content=body() if method == "POST" else None)
         assert answer.status_code == status, (method, path, answer.text)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import ctypes
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import onnxruntime as ort
 
-from modelyard_runtime.engine.protocol import Model, TensorSpec
+from modelyard_runtime.engine.protocol import DTYPES, Model, TensorSpec
 from modelyard_runtime.errors import Reason, StartupError
 from modelyard_runtime.tensors import as_text
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from modelyard_runtime.engine.protocol import Arrays
+    from modelyard_runtime.engine.protocol import Array, Arrays
 
 _DATATYPES: Final = {
     "tensor(bool)": "BOOL",
@@ -26,11 +28,14 @@ _DATATYPES: Final = {
     "tensor(int32)": "INT32",
     "tensor(int64)": "INT64",
     "tensor(float16)": "FP16",
+    "tensor(bfloat16)": "BF16",
     "tensor(float)": "FP32",
     "tensor(double)": "FP64",
     "tensor(string)": "BYTES",
 }
 _ERRORS_ONLY: Final = 3
+_ONNX_BFLOAT16: Final = 16
+"""``TensorProto.BFLOAT16``; ONNX Runtime knows it, its conversions from and to numpy do not."""
 
 
 class OnnxModel(Model):
@@ -55,6 +60,7 @@ class OnnxModel(Model):
         self.inputs = tuple(_spec(node, path) for node in session.get_inputs())
         self.outputs = tuple(_spec(node, path) for node in session.get_outputs())
         self._words = any(spec.datatype == "BYTES" for spec in self.inputs)
+        self._brain = any(spec.datatype == "BF16" for spec in (*self.inputs, *self.outputs))
         self._input_names = [spec.name for spec in self.inputs]
         self._output_names = [spec.name for spec in self.outputs]
         firsts = [_first_axis(node) for node in (*session.get_inputs(), *session.get_outputs())]
@@ -74,7 +80,30 @@ class OnnxModel(Model):
         if self._words:
             inputs = tuple(as_text(a) if a.dtype.kind == "O" else a for a in inputs)
         feed = dict(zip(self._input_names, inputs, strict=True))
+        if self._brain:
+            return self._predict_brain(feed)
         return tuple(self._run(self._output_names, feed))
+
+    def _predict_brain(self, feed: dict[str, Array]) -> Arrays:
+        values = {name: _ort_value(array) for name, array in feed.items()}
+        outputs = self._session.run_with_ort_values(self._output_names, values)
+        return tuple(_array(value) for value in outputs)
+
+
+def _ort_value(array: Array) -> Any:
+    if array.dtype == DTYPES["BF16"]:
+        return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(
+            array.view(np.uint16), _ONNX_BFLOAT16
+        )
+    return ort.OrtValue.ortvalue_from_numpy(array)
+
+
+def _array(value: Any) -> Array:
+    if value.data_type() != "tensor(bfloat16)":
+        array: Array = value.numpy()
+        return array
+    buffer = ctypes.string_at(value.data_ptr(), value.tensor_size_in_bytes())
+    return np.frombuffer(bytearray(buffer), DTYPES["BF16"]).reshape(value.shape())
 
 
 def load_onnx(path: Path, *, device: str, threads: int) -> OnnxModel:

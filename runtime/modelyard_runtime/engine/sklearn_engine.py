@@ -93,25 +93,18 @@ def _known_words(estimator: Any) -> list[str] | None:
     return [str(column[0]) for column in categories]
 
 
-def load_sklearn(path: Path, device: str) -> SklearnModel:
+def load_sklearn(path: Path) -> SklearnModel:
     """Load a joblib or pickle file. This runs code from the file.
 
     Args:
         path: The file.
-        device: ``CUDA`` is refused.
 
     Returns:
         The model.
 
     Raises:
-        StartupError: ``DeviceUnavailable``, ``InvalidArtifact`` or ``WarmupFailed``.
+        StartupError: ``InvalidArtifact`` or ``WarmupFailed``.
     """
-    if device == "CUDA":
-        raise StartupError(
-            Reason.DEVICE_UNAVAILABLE,
-            "CUDA is asked for and scikit-learn runs on the CPU only",
-            hint="Use device: Auto or CPU.",
-        )
     try:
         estimator = joblib.load(path)
     except MemoryError:
