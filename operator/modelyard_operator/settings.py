@@ -12,7 +12,7 @@ Profile = Literal["traefik-nginx", "ingress-nginx", "none"]
 """What stands behind an IngressClass; the class's controller string does not tell them apart."""
 PullPolicy = Literal["Always", "IfNotPresent", "Never"]
 
-FORMATS_WITHOUT_TORCH: Final = frozenset({"ONNX", "Sklearn"})
+FORMATS_WITHOUT_TORCH: Final = frozenset({"ONNX", "Sklearn", "XGBoost", "LightGBM"})
 
 
 @dataclass(frozen=True)

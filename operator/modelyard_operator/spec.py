@@ -15,7 +15,20 @@ from modelyard_operator.errors import InvalidSpecError
 Quantity = Annotated[str, BeforeValidator(str)]
 """A Kubernetes quantity; a YAML integer is taken as its text."""
 Quantities = dict[str, Quantity]
-ModelFormat = Literal["Auto", "TorchExport", "TorchScript", "ONNX", "Sklearn"]
+ModelFormat = Literal[
+    "Auto",
+    "TorchExport",
+    "TorchScript",
+    "TorchEager",
+    "Safetensors",
+    "ONNX",
+    "Sklearn",
+    "XGBoost",
+    "LightGBM",
+    "MLflow",
+    "HuggingFace",
+    "Custom",
+]
 """Artifact formats that the runtime loads; Auto lets it look at the files."""
 
 

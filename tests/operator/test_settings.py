@@ -58,6 +58,9 @@ def test_the_program_says_which_variable_is_wrong(
         ({"format": "TorchExport"}, {}, "torch:1"),
         ({"format": "ONNX"}, {}, "slim:1"),
         ({"format": "Sklearn"}, {}, "slim:1"),
+        ({"format": "XGBoost"}, {}, "slim:1"),
+        ({"format": "LightGBM"}, {}, "slim:1"),
+        ({"format": "HuggingFace"}, {}, "torch:1"),
         ({"format": "ONNX"}, {"image": "own:1"}, "own:1"),
     ],
 )
