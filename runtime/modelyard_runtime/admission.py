@@ -41,6 +41,7 @@ class Admission:
             raise OverloadedError(
                 f"{self._most} requests are inside, which is the limit",
                 retry_after_s=self._retry_after_s(),
+                reason="in_flight",
             )
 
     def leave(self) -> None:

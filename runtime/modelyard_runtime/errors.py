@@ -13,9 +13,10 @@
     │   ├── UnsupportedMediaError    unsupported_media   an encoding or extension that is not spoken
     │   ├── NotReadyError            not_ready           loading, warming or failed
     │   ├── LoadError                load_failed         the load API: the model cannot be served
-    │   ├── OverloadedError          overloaded          the queue is full; says when to come back
+    │   ├── OverloadedError          overloaded          no room or no time; says when to come back
     │   ├── DeadlineExceededError    timeout             the deadline passed, queued or running
     │   ├── InferenceError           model_error         the model raised
+    │   ├── OutOfMemoryError         out_of_memory       a single row does not fit beside the model
     │   └── NonFiniteOutputError     non_finite          the model answered NaN or infinity
     ├── ClientGoneError          the caller hung up; there is nobody to answer
     └── StartupError             ends the process; ``reason`` is a word of the contract
@@ -108,13 +109,15 @@ class OverloadedError(RequestError):
     Args:
         message: What is full.
         retry_after_s: Seconds until the queue is expected to have drained.
+        reason: What is short: ``queue_full``, ``predicted_late`` or ``in_flight``.
     """
 
     code = "overloaded"
 
-    def __init__(self, message: str, *, retry_after_s: float) -> None:
+    def __init__(self, message: str, *, retry_after_s: float, reason: str = "queue_full") -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+        self.reason = reason
 
 
 class DeadlineExceededError(RequestError):
@@ -127,6 +130,12 @@ class InferenceError(RequestError):
     """The model raised; the cause is logged and never answered."""
 
     code = "model_error"
+
+
+class OutOfMemoryError(RequestError):
+    """The model ran out of memory, on this request alone."""
+
+    code = "out_of_memory"
 
 
 class NonFiniteOutputError(RequestError):

@@ -14,9 +14,9 @@ from modelyard_runtime.tensors import datatype_of
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
 
-    from modelyard_runtime.batching import Batcher
+    from modelyard_runtime.batching.batcher import Batcher
     from modelyard_runtime.call import Call
-    from modelyard_runtime.engine.protocol import Arrays, Model, TensorSpec
+    from modelyard_runtime.engine.protocol import Array, Arrays, Model, TensorSpec
     from modelyard_runtime.model_metrics import ModelMetrics
     from modelyard_runtime.model_statistics import Statistics
 
@@ -43,7 +43,7 @@ class Question(NamedTuple):
     @property
     def nbytes(self) -> int:
         """Bytes of its tensors."""
-        return sum(array.nbytes for array in self.arrays)
+        return sum(map(_nbytes, self.arrays))
 
 
 class ServedModel:
@@ -109,7 +109,12 @@ class ServedModel:
         begun = time.perf_counter()
         try:
             return await self.batcher.submit(
-                question.arrays, key=question.key, rows=question.rows, deadline=call.deadline
+                question.arrays,
+                key=question.key,
+                rows=question.rows,
+                deadline=call.deadline,
+                priority=call.priority,
+                nbytes=question.nbytes,
             )
         finally:
             call.wait_s = time.perf_counter() - begun
@@ -196,6 +201,12 @@ class ServedModel:
             "inputs": [spec.as_document() for spec in self.model.inputs],
             "outputs": [spec.as_document() for spec in self.model.outputs],
         }
+
+
+def _nbytes(array: Array) -> int:
+    if array.dtype.kind == "O":  # an array of strings holds pointers only
+        return array.nbytes + sum(map(len, array.reshape(-1).tolist()))
+    return array.nbytes
 
 
 def _config_tensor(spec: TensorSpec, skip: int) -> dict[str, Any]:

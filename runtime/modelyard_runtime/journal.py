@@ -55,7 +55,7 @@ class Journal:
 def _note(metrics: ModelMetrics, call: Call, error: BaseException) -> None:
     """Count and log what an answer alone would hide."""
     if isinstance(error, OverloadedError):
-        metrics.rejected("overloaded")
+        metrics.rejected(error.reason)
     elif isinstance(error, TooLargeError):
         metrics.rejected("too_large")
     elif isinstance(error, DeadlineExceededError):

@@ -20,6 +20,7 @@ from modelyard_runtime.declared import as_specs, declare
 from modelyard_runtime.errors import Reason, StartupError
 from modelyard_runtime.handler import Context, Handler
 from modelyard_runtime.hooks import Hooks
+from modelyard_runtime.memory import is_out_of_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Mapping
@@ -35,7 +36,6 @@ __all__ = [
     "Artifact",
     "Loaded",
     "find_artifact",
-    "is_out_of_memory",
     "load_model",
     "load_models",
     "out_of_memory",
@@ -131,22 +131,6 @@ def load_model(artifact: Artifact, *, device: str, threads: int, allow_pickle: b
         {"device": device, "threads": threads, "allow_pickle": allow_pickle}
     )
     return _load_version(artifact, config, None, _uncounted).model
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Tell an allocator's failure from other errors.
-
-    Args:
-        error: What a loader or a model raised.
-
-    Returns:
-        True for Python's, numpy's, torch's and ONNX Runtime's ways to say it.
-    """
-    text = str(error).lower()
-    return isinstance(error, MemoryError) or any(
-        words in text
-        for words in ("out of memory", "can't allocate memory", "failed to allocate", "bad_alloc")
-    )
 
 
 def out_of_memory(path: Path) -> StartupError:

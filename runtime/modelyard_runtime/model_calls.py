@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from modelyard_runtime.errors import InferenceError
+from modelyard_runtime.errors import InferenceError, OutOfMemoryError, RequestError
+from modelyard_runtime.memory import is_out_of_memory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,8 +35,17 @@ class ModelCalls:
             Outputs of each request.
 
         Raises:
+            OutOfMemoryError: The model, or putting the requests together, took too much memory.
             InferenceError: An output's first axis does not count the rows that went in.
         """
+        try:
+            return self._run(items)
+        except Exception as error:
+            if is_out_of_memory(error) and not isinstance(error, RequestError):
+                raise OutOfMemoryError("the model ran out of memory") from error
+            raise
+
+    def _run(self, items: Sequence[Arrays]) -> Sequence[Arrays]:
         if len(items) == 1:
             return [self._model.predict(items[0])]
         merged = tuple(np.concatenate(column) for column in zip(*items, strict=True))

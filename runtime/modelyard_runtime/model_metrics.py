@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 from prometheus_client import Counter, Gauge, Histogram
+
+from modelyard_runtime.batching.calls import Trigger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
     from prometheus_client.metrics import MetricWrapperBase
 
+    from modelyard_runtime.batching.calls import BatchReport
     from modelyard_runtime.lifecycle import State
 
     Reading = Callable[[], float]
@@ -188,7 +191,10 @@ class ModelMetrics:
         self._encode = families.stages.labels(*labels, "encode").observe
         self._forward = families.stages.labels(*labels, "forward").observe
         self._rows = families.rows.labels(*labels).observe
+        self._fill = families.fill.labels(*labels).observe
+        self._batches = {word: families.batches.labels(*labels, word) for word in get_args(Trigger)}
         self._bisections = families.bisections.labels(*labels)
+        self._poison = families.poison.labels(*labels)
         self._invalid_output = families.invalid_output.labels(*labels)
 
     def request_done(self, protocol: str, code: int, duration_s: float, trace_id: str = "") -> None:
@@ -214,7 +220,7 @@ class ModelMetrics:
         """Count a request that was turned away.
 
         Args:
-            reason: ``overloaded``, ``too_large``, ``expired``, ``cancelled``, ``rate_limited``,
+            reason: ``queue_full``, ``predicted_late``, ``in_flight``, ``too_large``, ``expired``, ``cancelled``, ``rate_limited``,
                 ``unauthorized`` or another word of a few.
         """
         self._families.rejected.labels(*self._labels, reason).inc()
@@ -243,29 +249,20 @@ class ModelMetrics:
         """
         self._families.first_output.labels(*self._labels).observe(seconds)
 
-    def batch_done(self, *, rows: int, requests: int, run_s: float, bisections: int) -> None:  # noqa: ARG002 - the observer's protocol
+    def batch_done(self, report: BatchReport) -> None:
         """Note one batch.
 
         Args:
-            rows: Rows in it.
-            requests: Requests in it.
-            run_s: Time in the model, in seconds.
-            bisections: How often it was halved.
+            report: What became of it.
         """
-        self._rows(rows)
-        self._forward(run_s)
-        if bisections:
-            self._bisections.inc(bisections)
-
-    def batch_left(self, trigger: str, fill: float) -> None:
-        """Note why a batch left the queue.
-
-        Args:
-            trigger: ``full``, ``idle``, ``delay`` or ``deadline``.
-            fill: Its rows, of those that it may hold.
-        """
-        self._families.batches.labels(*self._labels, trigger).inc()
-        self._families.fill.labels(*self._labels).observe(fill)
+        self._rows(report.rows)
+        self._forward(report.run_s)
+        self._fill(report.fill)
+        self._batches[report.trigger].inc()
+        if report.bisections:
+            self._bisections.inc(report.bisections)
+        if report.poisoned:
+            self._poison.inc(report.poisoned)
 
     def padded(self, ratio: float) -> None:
         """Note how much of a batch was padding.
@@ -274,14 +271,6 @@ class ModelMetrics:
             ratio: Padding, of all rows that the model saw.
         """
         self._families.padding.labels(*self._labels).observe(ratio)
-
-    def poisoned(self, requests: int) -> None:
-        """Count requests that failed alone after their batch had failed.
-
-        Args:
-            requests: How many.
-        """
-        self._families.poison.labels(*self._labels).inc(requests)
 
     def cached(self, *, hit: bool) -> None:
         """Count a question to the cache.

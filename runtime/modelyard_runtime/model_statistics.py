@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from modelyard_runtime.batch_calls import BatchObserver
+    from modelyard_runtime.batching.calls import BatchObserver, BatchReport
     from modelyard_runtime.call import Call
 
 
@@ -50,22 +50,19 @@ class Statistics:
         self._forward_of_requests_s = 0.0
         self._batches: dict[int, _Duration] = {}
 
-    def batch_done(self, *, rows: int, requests: int, run_s: float, bisections: int) -> None:
+    def batch_done(self, report: BatchReport) -> None:
         """Note one batch.
 
         Args:
-            rows: Rows in it.
-            requests: Requests in it.
-            run_s: Time in the model, in seconds.
-            bisections: How often it was halved.
+            report: What became of it.
         """
-        self._forward.add(run_s)
-        self._forward_of_requests_s += run_s * requests
-        batch = self._batches.get(rows)
+        self._forward.add(report.run_s)
+        self._forward_of_requests_s += report.run_s * report.requests
+        batch = self._batches.get(report.rows)
         if batch is None:
-            batch = self._batches[rows] = _Duration()
-        batch.add(run_s)
-        self._observer.batch_done(rows=rows, requests=requests, run_s=run_s, bisections=bisections)
+            batch = self._batches[report.rows] = _Duration()
+        batch.add(report.run_s)
+        self._observer.batch_done(report)
 
     def request_done(self, call: Call, *, succeeded: bool) -> None:
         """Note one request.

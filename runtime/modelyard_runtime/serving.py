@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from modelyard_runtime.batch_calls import BatchLimits
-from modelyard_runtime.batching import Batcher
+from modelyard_runtime.batching.batcher import Batcher
+from modelyard_runtime.batching.calls import BatchLimits
 from modelyard_runtime.compute import compute_threads
 from modelyard_runtime.inference import ServedModel, declared_outputs
 from modelyard_runtime.loading import find_artifact, load_model
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from modelyard_runtime.engine.protocol import Arrays, Model
     from modelyard_runtime.metrics import RuntimeMetrics
+    from modelyard_runtime.model_metrics import ModelMetrics
     from modelyard_runtime.settings import RuntimeSettings
     from modelyard_runtime.warming import Warmth
 
@@ -116,7 +117,9 @@ def put_in_service(
     limits = BatchLimits(
         max_rows=_most_rows(model, settings) if model.batched else 1,
         max_delay_s=settings.max_delay_ms / 1000,
+        target_s=settings.target_latency_ms and settings.target_latency_ms / 1000,
         max_queue=settings.max_queue_size,
+        max_bytes=settings.max_queue_bytes,
         inline=inline,
     )
     # In a pod the label is the user's word for the version; a folder of models has its own.
@@ -124,11 +127,19 @@ def put_in_service(
     label = settings.model_version if labelled else prepared.version
     series = metrics.model(name, label)
     statistics = Statistics(series)
-    batcher: Batcher[Arrays, Arrays] = Batcher(ModelCalls(model), limits, statistics)
-    series.follow("queue_requests", lambda: batcher.queued)
+    batcher: Batcher[Arrays, Arrays] = Batcher(ModelCalls(model), limits, observer=statistics)
+    _follow(batcher, series)
     served = ServedModel(name, prepared.version, model, batcher, statistics, series)
     _log.info("model ready", model=name, **_described(model, limits))
     return served
+
+
+def _follow(batcher: Batcher[Arrays, Arrays], series: ModelMetrics) -> None:
+    series.follow("queue_requests", lambda: batcher.queued)
+    series.follow("queue_bytes", lambda: batcher.queued_bytes)
+    series.follow("controller_max_batch", lambda: batcher.cap)
+    series.follow("controller_wait_seconds", lambda: batcher.wait_s)
+    series.follow("controller_predicted_drain_seconds", lambda: batcher.drain_s)
 
 
 def _described(model: Model, limits: BatchLimits) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import structlog
 
 from modelyard_runtime.engine.protocol import DTYPES
 from modelyard_runtime.errors import Reason, StartupError
-from modelyard_runtime.loading import is_out_of_memory
+from modelyard_runtime.memory import is_out_of_memory
 
 if TYPE_CHECKING:
     from modelyard_runtime.engine.protocol import Array, Arrays, Model, TensorSpec

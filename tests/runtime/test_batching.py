@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from modelyard_runtime.batch_calls import BatchLimits
-from modelyard_runtime.batching import Batcher
+from modelyard_runtime.batching.batcher import Batcher
+from modelyard_runtime.batching.calls import BatchLimits
 from modelyard_runtime.errors import (
     DeadlineExceededError,
     InferenceError,

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from modelyard_runtime.errors import Reason, StartupError
-from modelyard_runtime.loading import find_artifact, is_out_of_memory, load_model
+from modelyard_runtime.loading import find_artifact, load_model
+from modelyard_runtime.memory import is_out_of_memory
 from modelyard_runtime.warming import warm
 from testkit import runtime_models as models
 

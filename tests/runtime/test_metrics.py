@@ -6,6 +6,7 @@ import httpx
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from modelyard_runtime.batching.calls import BatchReport
 from modelyard_runtime.lifecycle import State
 from modelyard_runtime.metrics import RuntimeMetrics
 from modelyard_runtime.settings import RuntimeSettings
@@ -38,23 +39,23 @@ def test_each_model_has_its_own_series(metrics: RuntimeMetrics) -> None:
     other.request_done("grpc", 200, 0.02)
     other.request_done("grpc", 200, 0.02)
     metrics.own.request_done("rest", 429, 0.001)
-    metrics.own.rejected("overloaded")
+    metrics.own.rejected("queue_full")
     codes = {"protocol": "grpc", "code": "200"}
     assert value(metrics, "requests_total", "other", "2", **codes) == 2
     assert value(metrics, "request_duration_seconds_bucket", "other", "2", le="0.025") == 2
     assert value(metrics, "requests_total", "m", "8", protocol="rest", code="429") == 1
-    assert value(metrics, "rejected_total", "m", "8", reason="overloaded") == 1
-    assert value(metrics, "rejected_total", "other", "2", reason="overloaded") is None
+    assert value(metrics, "rejected_total", "m", "8", reason="queue_full") == 1
+    assert value(metrics, "rejected_total", "other", "2", reason="queue_full") is None
 
 
 def test_an_unloaded_model_leaves_no_series(metrics: RuntimeMetrics) -> None:
     before = series(metrics, "m")
     other = metrics.model("other", "2")
     other.request_done("rest", 200, 0.02)
-    other.batch_done(rows=3, requests=2, run_s=0.1, bisections=1)
-    other.batch_left("full", 0.5)
+    other.batch_done(
+        BatchReport(rows=3, requests=2, run_s=0.1, trigger="full", bisections=1, poisoned=1)
+    )
     other.padded(0.25)
-    other.poisoned(1)
     other.cached(hit=True)
     other.cached(hit=False)
     other.loaded(1)

@@ -17,6 +17,7 @@ from modelyard_runtime.errors import (
     NonFiniteOutputError,
     NotFoundError,
     NotReadyError,
+    OutOfMemoryError,
     OverloadedError,
     RequestError,
     TooLargeError,
@@ -44,6 +45,7 @@ STATUS: Final[Mapping[type[RequestError], int]] = {
     InferenceError: 500,
     NonFiniteOutputError: 500,
     NotReadyError: 503,
+    OutOfMemoryError: 503,
     DeadlineExceededError: 504,
 }
 """Every kind of request error and its status."""

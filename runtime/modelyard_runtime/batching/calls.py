@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 In = TypeVar("In")
 Out = TypeVar("Out")
+
+Trigger = Literal["full", "idle", "delay", "deadline"]
+"""Why a batch left: no more fits, the device was idle, it had waited, or somebody could not wait."""
 
 
 class BatchCalls(Protocol[In, Out]):
@@ -25,7 +28,9 @@ class BatchCalls(Protocol[In, Out]):
             As many answers as items.
 
         Raises:
-            Exception: Any; the batch is then halved until the guilty item is alone.
+            NotReadyError: Nothing can be computed at present; given to every item.
+            OutOfMemoryError: The items are too many; they are run again in halves.
+            Exception: Any other; the batch is halved until the guilty item is alone.
         """
         ...  # pragma: no cover
 
@@ -33,7 +38,7 @@ class BatchCalls(Protocol[In, Out]):
         """Return the rows ``start`` to ``stop`` of an item.
 
         Args:
-            item: An item of more than ``max_rows`` rows.
+            item: An item of several rows.
             start: First row.
             stop: Row after the last one.
 
@@ -61,26 +66,51 @@ class BatchLimits:
     Attributes:
         max_rows: Rows in one batch.
         max_delay_s: Longest wait for a batch to fill, in seconds; 0 never waits.
+        target_s: Latency that the cap and the wait follow, in seconds; None: no target.
+        buckets: Sizes, ascending, to which the model's calls pad a batch; empty: they do not.
         max_queue: Requests that may wait.
+        max_bytes: Bytes of requests that may wait.
         inline: Run batches on the event loop instead of in a thread.
     """
 
     max_rows: int
     max_delay_s: float = 0.0
+    target_s: float | None = None
+    buckets: tuple[int, ...] = ()
     max_queue: int = 512
+    max_bytes: int = 256 * 1024 * 1024
     inline: bool = False
+
+
+class BatchReport(NamedTuple):
+    """What became of one batch.
+
+    Attributes:
+        rows: Rows in it.
+        requests: Requests, or cuts of requests, in it.
+        run_s: Time in the model, in seconds, all re-runs included.
+        trigger: Why it left the queue.
+        fill: Its rows, of those that it might have held.
+        bisections: How often it had to be halved to find who fails.
+        poisoned: Requests that failed alone while others of the batch did not.
+    """
+
+    rows: int
+    requests: int
+    run_s: float
+    trigger: Trigger = "idle"
+    fill: float = 1.0
+    bisections: int = 0
+    poisoned: int = 0
 
 
 class BatchObserver(Protocol):
     """Told of every batch, on the event loop."""
 
-    def batch_done(self, *, rows: int, requests: int, run_s: float, bisections: int) -> None:
+    def batch_done(self, report: BatchReport) -> None:
         """Note one batch.
 
         Args:
-            rows: Rows in it.
-            requests: Requests, or cuts of requests, in it.
-            run_s: Time in the model, in seconds, all re-runs included.
-            bisections: How often it had to be halved.
+            report: What became of it.
         """
         ...  # pragma: no cover
