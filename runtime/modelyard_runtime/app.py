@@ -1,4 +1,4 @@
-"""Wiring: one FastAPI app, and the hot route in front of it."""
+"""Wiring: one FastAPI app, and the data plane in front of it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from starlette.exceptions import HTTPException
 
 from modelyard_runtime import __version__
 from modelyard_runtime.api.edge import Edge
-from modelyard_runtime.api.exchange import DataEndpoint
 from modelyard_runtime.api.health import build_router
-from modelyard_runtime.api.inference import InferFormat
 from modelyard_runtime.api.problems import internal_problem, problem_body, send_problem
 from modelyard_runtime.api.repository import build_repository_router
+from modelyard_runtime.api.routes import DataRoutes
+from modelyard_runtime.api.v1 import build_v1_router
 from modelyard_runtime.errors import RequestError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def create_app(service: Service) -> ASGIApp:
         service: The process's state and model.
 
     Returns:
-        A FastAPI app inside the outermost layer, beside the hot route.
+        A FastAPI app inside the outermost layer, beside the data plane.
     """
     app = FastAPI(
         title="Modelyard runtime", version=__version__, redoc_url=None, redirect_slashes=False
@@ -39,10 +39,11 @@ def create_app(service: Service) -> ASGIApp:
     # Before the routes with {model}: "stats" is no model.
     app.include_router(build_repository_router(service))
     app.include_router(build_router(service))
+    app.include_router(build_v1_router(service))
     app.add_exception_handler(RequestError, _on_request_error)
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(Exception, _on_bug)  # the outermost layer logs it
-    return Edge(app, DataEndpoint(service, InferFormat()), service)
+    return Edge(app, DataRoutes(service), service)
 
 
 async def _on_request_error(request: Request, error: Exception) -> Response:

@@ -12,7 +12,7 @@ from modelyard_runtime.signature import Signature
 from modelyard_runtime.tensors import datatype_of
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Hashable, Mapping, Sequence
 
     from modelyard_runtime.batching.batcher import Batcher
     from modelyard_runtime.call import Call
@@ -118,6 +118,24 @@ class ServedModel:
             )
         finally:
             call.wait_s = time.perf_counter() - begun
+
+    async def stream(self, question: Question, call: Call) -> AsyncGenerator[dict[str, Array]]:
+        """Answer one question in parts.
+
+        Args:
+            question: What the model is asked.
+            call: The request that asks.
+
+        Yields:
+            Output's name → array; a model that does not stream gives all of them at once.
+
+        Raises:
+            RequestError: As ``answer``.
+        """
+        outputs = await self.answer(question, call)
+        yield {
+            spec.name: array for spec, array in zip(self.signature.outputs, outputs, strict=True)
+        }
 
     async def retire(self) -> None:
         """Wait until nobody holds the model, then let it go."""

@@ -121,6 +121,8 @@ class Signature:
         """
         if not self.batched:
             return 1
+        if not all(array.ndim for array in arrays):
+            raise InvalidInputError("an input is a scalar, the model takes rows")
         rows: int = arrays[0].shape[0]
         for array, spec in zip(arrays, self.inputs, strict=True):
             if array.shape[0] != rows:

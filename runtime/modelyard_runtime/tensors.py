@@ -25,7 +25,7 @@ _TAKEN: Final = {
     "u": frozenset({int}),
     "f": _NUMBERS,
     "V": _NUMBERS,  # bfloat16, which numpy knows by name only
-    "O": frozenset({str}),
+    "O": frozenset({str, bytes}),
 }
 """numpy dtype kind → the JSON types that its elements may have."""
 
@@ -54,15 +54,36 @@ def decode_tensor(tensor: dict[str, Any], spec: TensorSpec) -> Array:
     data = tensor.get("data")
     if type(data) is not list:
         raise InvalidInputError(f"input {name!r}: 'data' must be an array")
-    flat = data if not data or type(data[0]) is not list else _flatten(data, shape, name)
+    flat = data if not data or type(data[0]) is not list else flattened(data, shape, name)
     if len(flat) != elements:
         raise InvalidInputError(
             f"input {name!r}: shape {list(shape)} holds {elements} values, 'data' has {len(flat)}"
         )
+    return array_of(flat, shape, dtype, spec)
+
+
+def array_of(
+    flat: list[Any], shape: tuple[int, ...], dtype: np.dtype[Any], spec: TensorSpec
+) -> Array:
+    """Turn JSON values into an array.
+
+    Args:
+        flat: As many values as the shape holds, in row-major order; ``bytes`` are taken for BYTES.
+        shape: Its shape, checked.
+        dtype: The dtype in which the values are to be read, checked.
+        spec: The declared input.
+
+    Returns:
+        Writable C-contiguous array of the shape and the declared dtype.
+
+    Raises:
+        InvalidInputError: A value is not of the datatype.
+    """
+    name = spec.name
     if not _TAKEN[dtype.kind] >= set(map(type, flat)):
-        raise InvalidInputError(f"input {name!r}: 'data' holds values that are not {_words(dtype)}")
+        raise InvalidInputError(f"input {name!r} holds values that are not {_words(dtype)}")
     if dtype.kind == "O":
-        flat = [text.encode() for text in flat]
+        flat = [text if type(text) is bytes else text.encode() for text in flat]
     array = _to_array(flat, dtype, name)
     if spec.datatype not in {ANY, DATATYPES[dtype]}:
         array = array.astype(DTYPES[spec.datatype])
@@ -139,8 +160,20 @@ def datatype_of(array: Array) -> str:
         raise TypeError(f"the protocol has no datatype for {array.dtype}") from None
 
 
-def _flatten(data: list[Any], shape: tuple[int, ...], name: str) -> list[Any]:
-    """Flatten nested data that has exactly the stated shape."""
+def flattened(data: list[Any], shape: tuple[int, ...], name: str) -> list[Any]:
+    """Flatten nested values.
+
+    Args:
+        data: The values.
+        shape: The shape that they must have.
+        name: The input's name, for messages.
+
+    Returns:
+        The values in row-major order.
+
+    Raises:
+        InvalidInputError: They are nested otherwise.
+    """
     level = data
     for axis, size in enumerate(shape):
         last = axis == len(shape) - 1
@@ -151,7 +184,7 @@ def _flatten(data: list[Any], shape: tuple[int, ...], name: str) -> list[Any]:
             level = list(chain.from_iterable(level)) if fits else level
         if not fits or (last and any(type(value) is list for value in level)):
             raise InvalidInputError(
-                f"input {name!r}: nested 'data' does not have shape {list(shape)}"
+                f"input {name!r}: the nested values do not have shape {list(shape)}"
             )
     return level
 
@@ -162,11 +195,9 @@ def _to_array(flat: list[Any], dtype: np.dtype[Any], name: str) -> Array:
         with np.errstate(over="ignore"):
             array: Array = np.array(flat, dtype=dtype)
     except (OverflowError, ValueError, TypeError):
-        raise InvalidInputError(
-            f"input {name!r}: 'data' holds values outside {DATATYPES[dtype]}"
-        ) from None
+        raise InvalidInputError(f"input {name!r} holds values outside {DATATYPES[dtype]}") from None
     if dtype.kind in "fV" and dtype.itemsize < 8 and not _finite(array):  # noqa: PLR2004
-        raise InvalidInputError(f"input {name!r}: 'data' holds values outside {DATATYPES[dtype]}")
+        raise InvalidInputError(f"input {name!r} holds values outside {DATATYPES[dtype]}")
     return array
 
 

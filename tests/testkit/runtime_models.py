@@ -70,6 +70,16 @@ def identity_onnx(path: Path, datatype: str, shape: list[Any]) -> Path:
     )
 
 
+def text_onnx(path: Path) -> Path:
+    """Give ``text_input`` back as ``text_output``, one string a row."""
+    return save_onnx(
+        path,
+        [helper.make_node("Identity", ["text_input"], ["text_output"])],
+        [value("text_input", "BYTES", ["batch", 1])],
+        [value("text_output", "BYTES", ["batch", 1])],
+    )
+
+
 def lookup_onnx(path: Path) -> Path:
     """Look ``i`` up in a table of ten; an index out of range makes the model raise."""
     return save_onnx(

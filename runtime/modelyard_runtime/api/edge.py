@@ -1,7 +1,7 @@
 """The outermost layer: path prefix, request id, the headers that every answer carries.
 
-It also leads inference requests past FastAPI's own layers, which cost a fifth of what a tiny model's
-request costs in all.
+It also leads requests to the data plane past FastAPI's own layers, which cost a fifth of what a tiny
+model's request costs in all.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from modelyard_runtime.request_ids import accepted_request_id
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from modelyard_runtime.api.routes import DataRoutes
     from modelyard_runtime.service import Service
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -29,14 +30,14 @@ class Edge:
     """Pure ASGI middleware around the whole app.
 
     Args:
-        app: Answers everything but inference.
-        infer: Answers inference; finds ``model`` and ``version`` in ``path_params``.
+        app: Answers everything but the data plane.
+        routes: The data plane.
         service: Whose directives, revision and state are used.
     """
 
-    def __init__(self, app: ASGIApp, infer: ASGIApp, service: Service) -> None:
+    def __init__(self, app: ASGIApp, routes: DataRoutes, service: Service) -> None:
         self._app = app
-        self._infer = infer
+        self._routes = routes
         self._service = service
         settings = service.settings
         self._headers = [
@@ -76,7 +77,7 @@ class Edge:
             await send(message)
 
         try:
-            app = self._infer if _is_inference(scope) else self._app
+            app = self._routes.find(scope) or self._app
             await app(scope, receive, send_with_headers)
         except Exception:  # noqa: BLE001 - the root of all request handling; logged and answered
             # If an answer has begun and is not complete, the server closes the connection.
@@ -84,21 +85,6 @@ class Edge:
             if not started:
                 body = internal_problem(scope["modelyard.request_id"])
                 await send_json(send_with_headers, 500, body)
-
-
-def _is_inference(scope: Scope) -> bool:
-    """Match ``/v2/models/{model}[/versions/{version}]/infer`` and note what the braces hold."""
-    path: str = scope["path"]
-    if not (path.endswith("/infer") and path.startswith("/v2/models/")):
-        return False
-    parts = path.split("/")[3:-1]
-    if len(parts) == 1:
-        scope["path_params"] = {"model": parts[0]}
-        return True
-    if len(parts) == 3 and parts[1] == "versions":  # noqa: PLR2004 - as in the docstring
-        scope["path_params"] = {"model": parts[0], "version": parts[2]}
-        return True
-    return False
 
 
 def _strip(scope: Scope, prefix: str) -> None:

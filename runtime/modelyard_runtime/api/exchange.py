@@ -10,8 +10,15 @@ import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from modelyard_runtime.api.content_encoding import compressed, decompressed
+from modelyard_runtime.api.events import BrokenStreamError, EventStream, send_events
 from modelyard_runtime.api.headers import header_of
-from modelyard_runtime.api.problems import problem_body, send_bytes, send_json, send_problem
+from modelyard_runtime.api.problems import (
+    STATUS,
+    problem_body,
+    send_bytes,
+    send_json,
+    send_problem,
+)
 from modelyard_runtime.call import Call
 from modelyard_runtime.errors import (
     ClientGoneError,
@@ -34,6 +41,7 @@ _WATCH_AFTER_S: Final = 0.1
 _CLIENT_CLOSED: Final = 499
 _DEADLINE: Final = b"x-request-deadline-ms"
 """Milliseconds that the caller will wait."""
+JSON_HEADERS: Final[Headers] = [(b"content-type", b"application/json")]
 _GONE: Final = "the caller hung up"
 _LATE: Final = "the deadline passed while the body arrived"
 
@@ -45,11 +53,13 @@ class Incoming(NamedTuple):
         headers: As the server gives them: lower-case names.
         body: Its bytes, still encoded.
         path: What the braces of the route hold.
+        limit: Most bytes that what is packed in the body may unpack to.
     """
 
     headers: list[tuple[bytes, bytes]]
     body: bytes
     path: dict[str, str]
+    limit: int
 
     def header(self, name: bytes) -> bytes | None:
         """Look a header up.
@@ -81,7 +91,9 @@ class Format(Protocol):
     protocol: str
     """The value of the metrics' label ``protocol``."""
 
-    async def respond(self, served: ServedModel, incoming: Incoming, call: Call) -> Reply:
+    async def respond(
+        self, served: ServedModel, incoming: Incoming, call: Call
+    ) -> Reply | EventStream:
         """Decode, ask the model, encode.
 
         Args:
@@ -90,7 +102,7 @@ class Format(Protocol):
             call: Its journey; stage times are noted.
 
         Returns:
-            The answer.
+            The answer, whole or in parts.
 
         Raises:
             RequestError: See the tree in ``errors.py``.
@@ -128,16 +140,16 @@ class DataEndpoint:
         code = _CLIENT_CLOSED
         ended: BaseException | None = None
         try:
-            body, answer_headers = await self._reply(scope, receive, call)
-            if (accepted := header_of(scope["headers"], b"accept-encoding")) is not None:
-                body, encoding = await compressed(body, accepted)
-                if encoding is not None:
-                    answer_headers = [*answer_headers, (b"content-encoding", encoding)]
-            await send_bytes(send, 200, body, answer_headers)
+            reply = await self._reply(scope, receive, send, call)
+            if reply is not None:
+                await _send_reply(scope, send, reply)
             code = 200
         except RequestError as error:
             ended = error
             code = await send_problem(send, error, request_id)
+        except BrokenStreamError as broken:
+            ended = broken.cause
+            code = STATUS[type(broken.cause)]
         except ClientGoneError as error:
             ended = error
         except Exception:
@@ -164,7 +176,8 @@ class DataEndpoint:
             return self._most_s
         return min(self._most_s, int(asked) / 1000)
 
-    async def _reply(self, scope: Scope, receive: Receive, call: Call) -> Reply:
+    async def _reply(self, scope: Scope, receive: Receive, send: Send, call: Call) -> Reply | None:
+        """Ask the model, which is held until its answer is there; a stream has then been sent."""
         service = self._service
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         await service.admission.enter(call, _lookup(headers))
@@ -176,16 +189,34 @@ class DataEndpoint:
             try:
                 body = await _read(headers, receive, limit)
                 watch.body_read()
-                incoming = Incoming(headers, body, path)
+                incoming = Incoming(headers, body, path, limit)
                 if (encoding := incoming.header(b"content-encoding")) is not None:
                     body = await decompressed(body, encoding, limit)
-                    incoming = Incoming(headers, body, path)
-                return await self._form.respond(served, incoming, call)
+                    incoming = Incoming(headers, body, path, limit)
+                return await self._respond(incoming, send, call, served)
             except asyncio.CancelledError as cancelled:
                 watch.explain(cancelled)
                 raise
             finally:
                 watch.end()
+
+    async def _respond(
+        self, incoming: Incoming, send: Send, call: Call, served: ServedModel
+    ) -> Reply | None:
+        answer = await self._form.respond(served, incoming, call)
+        if isinstance(answer, Reply):
+            return answer
+        await send_events(send, answer, call)
+        return None
+
+
+async def _send_reply(scope: Scope, send: Send, reply: Reply) -> None:
+    body, headers = reply
+    if (accepted := header_of(scope["headers"], b"accept-encoding")) is not None:
+        body, encoding = await compressed(body, accepted)
+        if encoding is not None:
+            headers = [*headers, (b"content-encoding", encoding)]
+    await send_bytes(send, 200, body, headers)
 
 
 def _lookup(headers: list[tuple[bytes, bytes]]) -> Callable[[str], str | None]:

@@ -5,18 +5,16 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-from modelyard_runtime.api.exchange import Reply
+from modelyard_runtime.api.exchange import JSON_HEADERS, Reply
 from modelyard_runtime.call import apply_parameters
 from modelyard_runtime.errors import MalformedRequestError
 from modelyard_runtime.wire.rest_v2 import decode_request, encode_answer
 
 if TYPE_CHECKING:
     from modelyard_runtime.api.exchange import Incoming
-    from modelyard_runtime.api.problems import Headers
     from modelyard_runtime.call import Call
     from modelyard_runtime.inference import ServedModel
 
-_JSON: Final[Headers] = [(b"content-type", b"application/json")]
 _LENGTH: Final = b"inference-header-content-length"
 
 
@@ -50,7 +48,7 @@ class InferFormat:
         body, header_length = encode_answer(served, asked, outputs)
         call.encode_s = clock() - computed
         if not header_length:
-            return Reply(body, _JSON)
+            return Reply(body, JSON_HEADERS)
         return Reply(
             body,
             [(b"content-type", b"application/octet-stream"), (_LENGTH, b"%d" % header_length)],

@@ -1,0 +1,123 @@
+"""Answers in parts: server-sent events.
+
+References:
+    WHATWG HTML, "Server-sent events"; Triton, "Generate Extension".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from modelyard_runtime.api.problems import internal_problem, problem_body
+from modelyard_runtime.errors import ClientGoneError, DeadlineExceededError, RequestError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from starlette.types import Send
+
+    from modelyard_runtime.call import Call
+
+_HEADERS: Final = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),  # a proxy that gathers the parts would undo the stream
+]
+
+
+class EventStream(NamedTuple):
+    """An answer in parts.
+
+    Attributes:
+        parts: The JSON text of each event. Errors before the first are answered with their status.
+        idle_s: Longest wait for a further part, and for the caller to take one, in seconds.
+    """
+
+    parts: AsyncGenerator[bytes]
+    idle_s: float
+
+
+class BrokenStreamError(Exception):
+    """A stream that had begun ended with an error, which its caller has been told.
+
+    Args:
+        cause: The error.
+    """
+
+    def __init__(self, cause: RequestError) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+async def send_events(send: Send, stream: EventStream, call: Call) -> None:
+    """Send an answer in parts.
+
+    Args:
+        send: The ASGI callable.
+        stream: The answer.
+        call: Its journey; its deadline counts for the first part, which is timed.
+
+    Raises:
+        RequestError: There is no first part; nothing has been sent.
+        BrokenStreamError: There was a first part, and then an error.
+        ClientGoneError: The caller takes no more.
+        Exception: A bug; the caller has been told that there was one.
+    """
+    parts, idle_s = stream
+    begun = False
+    try:
+        part = await _next(parts, call.deadline, "the deadline passed before the first part")
+        if part is not None and call.served is not None:
+            call.served.metrics.first_output(time.perf_counter() - call.started)
+        begun = True
+        await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+        while part is not None:
+            await _push(send, part, idle_s)
+            silence = f"the model gave no further part within {idle_s:g} s"
+            part = await _next(parts, time.monotonic() + idle_s, silence)
+        await send({"type": "http.response.body", "body": b""})
+    except RequestError as error:
+        if not begun:
+            raise
+        await _close(send, problem_body(str(error), error.code, call.request_id), idle_s)
+        raise BrokenStreamError(error) from error
+    except ClientGoneError:
+        raise
+    except Exception:
+        if begun:
+            await _close(send, internal_problem(call.request_id), idle_s)
+        raise
+    finally:
+        await parts.aclose()
+
+
+async def _next(parts: AsyncGenerator[bytes], until: float, late: str) -> bytes | None:
+    """Wait for a part; None is the end."""
+    try:
+        async with asyncio.timeout_at(until) as limit:
+            return await anext(parts, None)
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise DeadlineExceededError(late) from None
+
+
+async def _push(send: Send, part: bytes, idle_s: float, *, more: bool = True) -> None:
+    """Send one event; who does not read for long is taken to be gone."""
+    try:
+        async with asyncio.timeout(idle_s):
+            await send(
+                {
+                    "type": "http.response.body",
+                    "body": b"data: " + part + b"\n\n",
+                    "more_body": more,
+                }
+            )
+    except TimeoutError:
+        raise ClientGoneError from None
+
+
+async def _close(send: Send, problem: bytes, idle_s: float) -> None:
+    await _push(send, problem, idle_s, more=False)
