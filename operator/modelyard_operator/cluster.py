@@ -28,7 +28,7 @@ from modelyard_operator.errors import (
     ClusterGoneError,
     ClusterRejectedError,
 )
-from modelyard_operator.kinds import BY_NAME, EVENT, MODEL_DEPLOYMENT, POD, Kind
+from modelyard_operator.kinds import BY_NAME, CONFIG_MAP, EVENT, MODEL_DEPLOYMENT, POD, Kind
 from modelyard_operator.resources import labels
 from modelyard_operator.rollout.state import format_time
 from modelyard_operator.spec import ModelDeployment
@@ -103,6 +103,13 @@ class Cluster:
                 token = page["metadata"].get("continue")
                 if not token:
                     break
+
+    async def read_config_map(self, namespace: str, name: str) -> Manifest | None:
+        """Return a ConfigMap as it is now; None when there is none of the name."""
+        try:
+            return await self._send("get", CONFIG_MAP, name=name, namespace=namespace)
+        except ClusterGoneError:
+            return None
 
     async def apply(self, manifest: Manifest, *, force: bool) -> Manifest:
         """Apply a child by server-side apply.

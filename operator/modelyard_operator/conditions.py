@@ -19,6 +19,9 @@ from modelyard_operator.rollout.state import RolloutState, format_time
 
 Manifest = Mapping[str, Any]
 
+VERIFICATION_FAILED: Final = "VerificationFailed"
+"""Reason of a container's last word: docs/reference/runtime-contract.md."""
+
 
 @dataclass(frozen=True)
 class Condition:
@@ -145,6 +148,7 @@ def build_conditions(seen: Pass) -> list[Condition]:
         _judge("Available", AVAILABLE_CHECKS, seen, "Serving", "requests are answered"),
         _progressing(seen),
         _model_ready(seen),
+        _verified(seen),
         _judge("RoutesReady", ROUTES_CHECKS, seen, "Confirmed", "the routes are as wanted"),
         _scaling_active(seen),
         _features_unsupported(seen),
@@ -205,6 +209,19 @@ def _model_ready(seen: Pass) -> Condition:
         if problem := check(seen):
             return Condition("ModelReady", False, *problem)
     return Condition("ModelReady", False, "NotLoaded", "no pod has answered an inference yet")
+
+
+def _verified(seen: Pass) -> Condition:
+    """A pod of a revision that is new turns ready only after its golden requests agree."""
+    target, failure = seen.plan.target, seen.plan.failure
+    if failure is not None and failure.reason == VERIFICATION_FAILED:
+        return Condition("Verified", False, failure.reason, f"{failure.message} ({failure.hint})")
+    if target is None or target.spec.rollout.verification is None:
+        return Condition("Verified", None, "NotRequested", "there are no golden requests")
+    if target.name == seen.plan.rollout.stable or seen.observed.ready(target.name):
+        text = f"{target.name} answered the golden requests as recorded before it was let in"
+        return Condition("Verified", True, "Passed", text)
+    return Condition("Verified", None, "Pending", f"no pod of {target.name} has answered them yet")
 
 
 def _scaling_active(seen: Pass) -> Condition:

@@ -1,21 +1,19 @@
 """``desired_state``: from spec and observation to everything that one pass wants. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
 from modelyard_operator.drift import differs
 from modelyard_operator.errors import InvalidSpecError, ModelyardOperatorError
 from modelyard_operator.failures import Failure, find_failure
+from modelyard_operator.files import read_files
 from modelyard_operator.observed import Observed
 from modelyard_operator.plan import Plan
 from modelyard_operator.resources import labels, names
 from modelyard_operator.resources.autoscaler import build_autoscaler
-from modelyard_operator.resources.config_maps import (
-    build_directives,
-    build_files,
-    directives_hash,
-)
+from modelyard_operator.resources.config_maps import build_directives, build_files
+from modelyard_operator.resources.directives import Verification, directives_hash
 from modelyard_operator.resources.disruption_budget import build_disruption_budget
 from modelyard_operator.resources.service import build_cluster_service, build_revision_service
 from modelyard_operator.resources.workload import build_workload
@@ -81,7 +79,12 @@ def desired_state(observed: Observed, settings: OperatorSettings, now: datetime)
     for revision in revisions:
         floor = sizes[revision.name]
         hold = rollout.state in ACTIVE and revision.name == rollout.stable
-        objects.extend(_revision_objects(model_deployment, revision, floor, hold=hold))
+        verification = _verification(revision, rollout)
+        objects.extend(
+            _revision_objects(
+                model_deployment, revision, floor=floor, hold=hold, verification=verification
+            )
+        )
     routes = [] if spec.suspend else _routes(model_deployment, traffic, rollout)
     return Plan(
         rollout=rollout,
@@ -98,7 +101,7 @@ def desired_state(observed: Observed, settings: OperatorSettings, now: datetime)
             # An autoscaler rules the number, but it does not move a workload that is at zero.
             if spec.scaling is None or world.replicas.get(name) == 0
         },
-        pod_annotations=_pod_annotations(observed, rollout),
+        pod_annotations=_pod_annotations(observed, rollout, revisions),
         protected=frozenset(filter(None, (rollout.stable, rollout.candidate, rollout.previous)))
         - {revision.name for revision in revisions},
         routes_changed=_routes_changed(observed, routes),
@@ -114,9 +117,13 @@ def _target(
         return None, observed.rejection
     try:
         check_spec(model_deployment, settings)
-        return target_revision(model_deployment, observed.history, settings.catalogue), None
+        files = read_files(model_deployment.spec, observed.config_maps)
+        revision = target_revision(
+            model_deployment, observed.history, catalogue=settings.catalogue, files=files
+        )
     except InvalidSpecError as problem:
         return None, problem
+    return revision, None
 
 
 def check_spec(model_deployment: ModelDeployment, settings: OperatorSettings) -> None:
@@ -165,13 +172,18 @@ def _live_revisions(
 
 
 def _revision_objects(
-    model_deployment: ModelDeployment, revision: Revision, floor: int, *, hold: bool
+    model_deployment: ModelDeployment,
+    revision: Revision,
+    *,
+    floor: int,
+    hold: bool,
+    verification: Verification | None,
 ) -> list[Manifest]:
     spec = model_deployment.spec
     objects = [
         build_controller_revision(model_deployment, revision),
-        build_files(model_deployment, revision.name),
-        build_directives(model_deployment, revision.name),
+        build_files(model_deployment, revision),
+        build_directives(model_deployment, revision.name, verification),
         build_workload(model_deployment, revision),
         build_revision_service(model_deployment, revision.name),
         build_disruption_budget(model_deployment, revision.name),
@@ -221,13 +233,22 @@ def _failure(
     return find_failure(observed, target.name, observed.model_deployment.spec.accelerator)
 
 
-def _pod_annotations(observed: Observed, rollout: Rollout) -> Mapping[str, Mapping[str, str]]:
+def _verification(revision: Revision, rollout: Rollout) -> Verification | None:
+    """A candidate has to prove itself; one that was promoted must come up again on any node."""
+    if revision.spec.rollout.verification is None:
+        return None
+    return "Report" if revision.name in {rollout.stable, rollout.previous} else "Gate"
+
+
+def _pod_annotations(
+    observed: Observed, rollout: Rollout, revisions: Iterable[Revision]
+) -> Mapping[str, Mapping[str, str]]:
     """Pods whose mounted directives may be old: an annotation makes the kubelet look again."""
-    wanted = directives_hash(observed.model_deployment)
     stale: dict[str, Mapping[str, str]] = {}
-    for revision in filter(None, (rollout.stable, rollout.previous, rollout.candidate)):
-        changed = _changed_at(observed, names.directives(revision))
-        for pod in observed.pods_of(revision):
+    for revision in revisions:
+        wanted = directives_hash(observed.model_deployment, _verification(revision, rollout))
+        changed = _changed_at(observed, names.directives(revision.name))
+        for pod in observed.pods_of(revision.name):
             metadata = pod["metadata"]
             said = (metadata.get("annotations") or {}).get(labels.DIRECTIVES_HASH)
             fresh = said is None and (changed is None or metadata["creationTimestamp"] >= changed)

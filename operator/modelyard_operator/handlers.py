@@ -14,7 +14,7 @@ import structlog
 from modelyard_operator import metrics
 from modelyard_operator.cluster import Cluster
 from modelyard_operator.health import Health
-from modelyard_operator.kinds import OWNED_KINDS, WATCHED_KINDS, Kind
+from modelyard_operator.kinds import CONFIG_MAP, OWNED_KINDS, WATCHED_KINDS, Kind
 from modelyard_operator.reconcile import Reconciler
 from modelyard_operator.resources import labels
 from modelyard_operator.settings import OperatorSettings
@@ -81,10 +81,14 @@ class Operator:
         await self._stack.aclose()
 
     def note(self, event: kopf.RawEvent) -> None:
-        """Take in one watch event and ask for work on the ModelDeployment that it concerns."""
+        """Take in one watch event and ask for work on the ModelDeployments that it concerns."""
         raw: dict[str, Any] = dict(event["object"])
-        key = self.store.remove(raw) if event["type"] == "DELETED" else self.store.put(raw)
-        if key is not None:
+        deleted = event["type"] == "DELETED"
+        owner = self.store.remove(raw) if deleted else self.store.put(raw)
+        concerned = {owner} if owner else set()
+        if raw["kind"] == CONFIG_MAP.name:
+            concerned |= self.store.note_config_map(raw, deleted=deleted)
+        for key in concerned:
             self.queue.add(key, DEBOUNCE_S)
 
 
@@ -125,6 +129,8 @@ def configure(settings: kopf.OperatorSettings) -> None:
     settings.queueing.error_delays = [1, 2, 5, 10, 30, 60]
     settings.process.ultimate_exiting_timeout = 10
     for kind in OWNED_KINDS:
+        if kind is CONFIG_MAP:
+            continue  # users' own hold handlers and golden requests, and carry no label of ours
         settings.watching.label_selectors[kind.group, kind.version, kind.plural] = labels.SELECTOR
 
 

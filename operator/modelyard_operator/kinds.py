@@ -28,9 +28,10 @@ class Kind:
 
 MODEL_DEPLOYMENT: Final = Kind("modelyard.dev", "v1alpha1", "modeldeployments", "ModelDeployment")
 POD: Final = Kind("", "v1", "pods", "Pod")
+CONFIG_MAP: Final = Kind("", "v1", "configmaps", "ConfigMap")
 CHILD_KINDS: Final = (
     Kind("apps", "v1", "controllerrevisions", "ControllerRevision"),
-    Kind("", "v1", "configmaps", "ConfigMap"),
+    CONFIG_MAP,
     Kind("apps", "v1", "deployments", "Deployment"),
     Kind("", "v1", "services", "Service"),
     Kind("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler"),

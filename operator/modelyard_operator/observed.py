@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from modelyard_operator.errors import ModelyardOperatorError
+from modelyard_operator.files import Contents
 from modelyard_operator.resources import labels, names
 from modelyard_operator.resources.service import selected_revision
 from modelyard_operator.revision import Revision
@@ -27,12 +28,14 @@ class Observed:
         children: Objects that carry its label and are owned by it.
         pods: Pods that carry its label.
         rejection: Why the API server refused a child of this generation, if it did.
+        config_maps: ``data`` of the ConfigMaps that the spec names; None where there is no such one.
     """
 
     model_deployment: ModelDeployment
     children: Mapping[ChildKey, Manifest] = field(default_factory=dict)
     pods: tuple[Manifest, ...] = ()
     rejection: ModelyardOperatorError | None = None
+    config_maps: Mapping[str, Contents | None] = field(default_factory=dict)
 
     @property
     def history(self) -> tuple[Revision, ...]:

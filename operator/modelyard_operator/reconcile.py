@@ -6,7 +6,7 @@ write is skipped when the object is already what we want, so that a restart writ
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ from modelyard_operator.errors import (
     ModelyardOperatorError,
     NotOwnedError,
 )
+from modelyard_operator.files import config_map_names
 from modelyard_operator.observed import Observed
 from modelyard_operator.plan import Plan
 from modelyard_operator.resources import labels
@@ -63,7 +64,7 @@ class Reconciler:
         Raises:
             ModelyardOperatorError: Something could not be written; the key is to be tried again.
         """
-        observed = self.store.observe(key)
+        observed = await self._observe(key)
         if observed is None:
             self._forget(key)
             return None
@@ -73,6 +74,19 @@ class Reconciler:
         wrote |= await self._apply(key, observed, plan)
         wrote |= await self._prune(key, observed, plan)
         return 0.0 if wrote else _seconds_to_wake(observed, plan, now)
+
+    async def _observe(self, key: Key) -> Observed | None:
+        """Return what the store knows, after looking up what it has not heard of yet."""
+        observed = self.store.observe(key)
+        if observed is None:
+            return None
+        references = self.store.references
+        unknown = references.name(key, config_map_names(observed.model_deployment.spec))
+        for name in unknown:
+            raw = await self.cluster.read_config_map(key.namespace, name)
+            references.found(key.namespace, name, raw)
+        # Named only now, so the first look knew nothing of their contents.
+        return replace(observed, config_maps=references.contents(key))
 
     async def _write_status(self, observed: Observed, plan: Plan, now: datetime) -> bool:
         model_deployment = observed.model_deployment
@@ -162,6 +176,7 @@ class Reconciler:
         return wrote
 
     def _forget(self, key: Key) -> None:
+        self.store.references.forget(key)
         for place in [place for place in self._accepted if place[0] == key]:
             del self._accepted[place]
 

@@ -10,16 +10,17 @@ nobody edited.
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
 from pydantic import ValidationError
 
+from modelyard_operator.files import Contents
 from modelyard_operator.resources import labels, names
 from modelyard_operator.resources.meta import build_metadata
 from modelyard_operator.resources.pod_template import build_pod_template
 from modelyard_operator.settings import RuntimeCatalogue
-from modelyard_operator.spec import SERVING_FIELDS, ModelDeployment, ModelDeploymentSpec
+from modelyard_operator.spec import ModelDeployment, ModelDeploymentSpec
 
 Manifest = dict[str, Any]
 
@@ -36,6 +37,7 @@ class Revision:
         version: The model version that responses and metrics carry.
         serving: The serving fields of the spec, as JSON with camelCase keys.
         template: The pod template, exactly as applied.
+        files: Contents of the files that its pods mount, by name.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Revision:
     version: str
     serving: Manifest
     template: Manifest
+    files: Contents = field(default_factory=dict)
 
     @property
     def startup_seconds(self) -> int:
@@ -64,13 +67,24 @@ class Revision:
             version=data["version"],
             serving=data["serving"],
             template=data["template"],
+            files=data.get("files") or {},
         )
 
 
 def target_revision(
-    model_deployment: ModelDeployment, history: Iterable[Revision], catalogue: RuntimeCatalogue
+    model_deployment: ModelDeployment,
+    history: Iterable[Revision],
+    *,
+    catalogue: RuntimeCatalogue,
+    files: Contents,
 ) -> Revision:
     """Return the revision that a spec asks for: one of the history, or a new one.
+
+    Args:
+        model_deployment: The custom resource.
+        history: Revisions on record.
+        catalogue: Images of the runtime.
+        files: Contents of the files that the spec names.
 
     Raises:
         InvalidSpecError: The pod template cannot be built; the message names the field.
@@ -78,9 +92,9 @@ def target_revision(
     known = sorted(history, key=lambda revision: revision.number, reverse=True)
     serving = serving_fields(model_deployment.spec)
     for revision in known:
-        if _same_serving(revision, model_deployment.spec):
+        if revision.files == files and _same_serving(revision, model_deployment.spec):
             return revision
-    hash8 = template_hash(model_deployment)
+    hash8 = template_hash(model_deployment, files)
     name = names.revision(model_deployment.name, hash8)
     for revision in known:
         if revision.name == name:
@@ -93,16 +107,18 @@ def target_revision(
         serving=serving,
         template=build_pod_template(
             model_deployment,
+            files,
             image=catalogue.image(model_deployment.spec),
             pull_policy=catalogue.pull_policy,
             revision=name,
             version=version,
         ),
+        files=files,
     )
 
 
-def template_hash(model_deployment: ModelDeployment) -> str:
-    """Return the first 8 hex digits of the SHA-256 over the template that a spec leads to.
+def template_hash(model_deployment: ModelDeployment, files: Contents) -> str:
+    """Return the first 8 hex digits of the SHA-256 over the template that spec and files lead to.
 
     Raises:
         InvalidSpecError: The pod template cannot be built; the message names the field.
@@ -110,6 +126,7 @@ def template_hash(model_deployment: ModelDeployment) -> str:
     spec = model_deployment.spec
     template = build_pod_template(
         model_deployment,
+        files,
         image=spec.runtime.image or PLACEHOLDER,
         pull_policy=PLACEHOLDER,
         revision=PLACEHOLDER,
@@ -121,14 +138,13 @@ def template_hash(model_deployment: ModelDeployment) -> str:
 
 def serving_fields(spec: ModelDeploymentSpec) -> Manifest:
     """Return the serving fields of a spec as JSON, without those at their defaults."""
-    dumped: Manifest = spec.model_dump(
-        mode="json", by_alias=True, include=set(SERVING_FIELDS), exclude_defaults=True
-    )
+    dumped: Manifest = spec.serving.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     return dumped
 
 
 def build_controller_revision(model_deployment: ModelDeployment, revision: Revision) -> Manifest:
     """Build the record of a revision, which outlives its pods."""
+    files = {"files": dict(revision.files)} if revision.files else {}
     return {
         "apiVersion": "apps/v1",
         "kind": "ControllerRevision",
@@ -142,6 +158,7 @@ def build_controller_revision(model_deployment: ModelDeployment, revision: Revis
             "version": revision.version,
             "serving": revision.serving,
             "template": revision.template,
+            **files,
         },
     }
 

@@ -4,11 +4,14 @@ docs/reference/runtime-contract.md is the page that both sides are held to.
 """
 
 import json
+from collections.abc import Iterable
 from typing import Final
 
-from modelyard_operator.spec import ModelDeploymentSpec, ModelSpec
+from modelyard_operator.files import HANDLER, File, verification_files, warmup_files
+from modelyard_operator.spec import ModelDeploymentSpec, ModelSpec, TensorSpec
 
 HTTP_PORT: Final = 8080
+GRPC_PORT: Final = 8081
 METRICS_PORT: Final = 8082
 LIVE_PATH: Final = "/v2/health/live"
 READY_PATH: Final = "/v2/health/ready"
@@ -17,6 +20,7 @@ MODEL_REPOSITORY: Final = "/models"
 DIRECTIVES_DIR: Final = "/etc/modelyard/directives"
 DIRECTIVES_KEY: Final = "directives.json"
 FILES_DIR: Final = "/etc/modelyard/files"
+KEYS_DIR: Final = "/etc/modelyard/keys"
 CA_DIR: Final = "/etc/modelyard/ca"
 CA_KEY: Final = "ca.crt"
 CLAIM_PATH: Final = "/mnt/claim"
@@ -55,16 +59,52 @@ def runtime_environment(
         "MODELYARD_MAX_QUEUE_SIZE": str(runtime.batching.max_queue_size),
         "MODELYARD_MAX_IN_FLIGHT": str(runtime.concurrency.max_in_flight_per_replica),
         "MODELYARD_REQUEST_TIMEOUT_S": str(runtime.timeouts.request_seconds),
+        "MODELYARD_STREAM_IDLE_S": str(runtime.timeouts.stream_idle_seconds),
         "MODELYARD_STARTUP_TIMEOUT_S": str(runtime.timeouts.startup_seconds),
         "MODELYARD_DRAIN_TIMEOUT_S": str(runtime.timeouts.drain_seconds),
+        "MODELYARD_WARMUP_ITERATIONS": str(runtime.warmup.iterations),
         "MODELYARD_CONTROL": "none",
         "MODELYARD_HTTP_PORT": str(HTTP_PORT),
+        "MODELYARD_GRPC_PORT": str(GRPC_PORT),
         "MODELYARD_METRICS_PORT": str(METRICS_PORT),
         "MODELYARD_DIRECTIVES_FILE": f"{DIRECTIVES_DIR}/{DIRECTIVES_KEY}",
+        "MODELYARD_KEYS_DIR": KEYS_DIR,
     }
-    if runtime.concurrency.threads is not None:
-        environment["MODELYARD_THREADS"] = str(runtime.concurrency.threads)
-    return environment
+    return environment | _optional_environment(spec)
+
+
+def _optional_environment(spec: ModelDeploymentSpec) -> dict[str, str]:
+    """What only some specs set; the runtime has its own default for each."""
+    batching, verification = spec.runtime.batching, spec.rollout.verification
+    variables = {
+        "MODELYARD_MODEL_INPUTS": _tensors(spec.model.inputs),
+        "MODELYARD_MODEL_OUTPUTS": _tensors(spec.model.outputs),
+        "MODELYARD_HANDLER_FILE": f"{FILES_DIR}/{HANDLER}" if spec.runtime.handler_ref else None,
+        "MODELYARD_TARGET_LATENCY_MS": _text(batching.target_latency_milliseconds),
+        # A set: another order is no other revision.
+        "MODELYARD_BUCKETS": json.dumps(sorted(batching.buckets)) if batching.buckets else None,
+        "MODELYARD_THREADS": _text(spec.runtime.concurrency.threads),
+        "MODELYARD_WARMUP_FILES": _paths(warmup_files(spec)),
+        "MODELYARD_VERIFICATION_FILES": _paths(verification_files(spec)),
+        "MODELYARD_VERIFICATION_TOLERANCE": str(float(verification.relative_tolerance))
+        if verification
+        else None,
+    }
+    return {name: value for name, value in variables.items() if value is not None}
+
+
+def _text(number: int | None) -> str | None:
+    return None if number is None else str(number)
+
+
+def _tensors(tensors: Iterable[TensorSpec]) -> str | None:
+    said = [tensor.model_dump(mode="json") for tensor in tensors]
+    return json.dumps(said) if said else None
+
+
+def _paths(files: Iterable[File]) -> str | None:
+    paths = [f"{FILES_DIR}/{file.name}" for file in files]
+    return json.dumps(paths) if paths else None
 
 
 def fetch_environment(

@@ -15,21 +15,18 @@ from modelyard_operator.errors import InvalidSpecError
 Quantity = Annotated[str, BeforeValidator(str)]
 """A Kubernetes quantity; a YAML integer is taken as its text."""
 Quantities = dict[str, Quantity]
+Fraction = str
+"""A number from 0 to 1 as text, since an object of Kubernetes holds no fractions otherwise."""
 ModelFormat = Literal[
-    "Auto",
-    "TorchExport",
-    "TorchScript",
-    "TorchEager",
-    "Safetensors",
-    "ONNX",
-    "Sklearn",
-    "XGBoost",
-    "LightGBM",
-    "MLflow",
-    "HuggingFace",
-    "Custom",
-]
+    "Auto", "TorchExport", "TorchScript", "TorchEager", "Safetensors", "ONNX",
+    "Sklearn", "XGBoost", "LightGBM", "MLflow", "HuggingFace", "Custom",
+]  # fmt: skip
 """Artifact formats that the runtime loads; Auto lets it look at the files."""
+Datatype = Literal[
+    "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64",
+    "FP16", "BF16", "FP32", "FP64", "BYTES",
+]  # fmt: skip
+"""Element types of the Open Inference Protocol."""
 
 
 class Spec(BaseModel):
@@ -53,6 +50,21 @@ class KeyRef(Spec):
     key: str = "ca.crt"
 
 
+class FileRef(Spec):
+    """A key of a ConfigMap in the same namespace whose content becomes a file of the revision."""
+
+    config_map_name: str
+    key: str
+
+
+class TensorSpec(Spec):
+    """One tensor that the model takes or gives; a size of -1 is any size."""
+
+    name: str
+    dtype: Datatype
+    shape: tuple[int, ...]
+
+
 class ModelSpec(Spec):
     """What is served: where the artifact lies, what it is and how it may be read."""
 
@@ -66,6 +78,8 @@ class ModelSpec(Spec):
     include_patterns: tuple[str, ...] = ()
     credentials_secret_ref: NameRef | None = None
     ca_bundle_config_map_ref: KeyRef | None = None
+    inputs: tuple[TensorSpec, ...] = ()
+    outputs: tuple[TensorSpec, ...] = ()
 
 
 class BatchingSpec(Spec):
@@ -73,6 +87,8 @@ class BatchingSpec(Spec):
 
     max_batch_size: int = 32
     max_delay_milliseconds: int = 0
+    target_latency_milliseconds: int | None = None
+    buckets: tuple[int, ...] = ()
     max_queue_size: int = 512
 
 
@@ -87,8 +103,16 @@ class TimeoutsSpec(Spec):
     """Time limits of the runtime, in seconds."""
 
     request_seconds: int = 30
+    stream_idle_seconds: int = 60
     startup_seconds: int = 1800
     drain_seconds: int = 45
+
+
+class WarmupSpec(Spec):
+    """Requests that are answered before a pod turns ready."""
+
+    requests: tuple[FileRef, ...] = ()
+    iterations: int = 3
 
 
 class RuntimeSpec(Spec):
@@ -99,10 +123,12 @@ class RuntimeSpec(Spec):
     env: tuple[dict[str, Any], ...] = ()
     args: tuple[str, ...] = ()
     image_pull_secrets: tuple[NameRef, ...] = ()
+    handler_ref: FileRef | None = None
     device: Literal["Auto", "CPU", "CUDA"] = "Auto"
     batching: BatchingSpec = BatchingSpec()
     concurrency: ConcurrencySpec = ConcurrencySpec()
     timeouts: TimeoutsSpec = TimeoutsSpec()
+    warmup: WarmupSpec = WarmupSpec()
 
 
 class ResourcesSpec(Spec):
@@ -175,6 +201,13 @@ class StepSpec(Spec):
 DEFAULT_STEPS = tuple(StepSpec(weight=weight) for weight in (5, 25, 50, 100))
 
 
+class VerificationSpec(Spec):
+    """Golden requests, which a new revision must answer as recorded."""
+
+    requests: tuple[FileRef, ...]
+    relative_tolerance: Fraction = "1e-3"
+
+
 class RolloutSpec(Spec):
     """How an edit reaches production."""
 
@@ -184,12 +217,31 @@ class RolloutSpec(Spec):
     paused: bool = False
     progress_deadline_seconds: int = 3600
     revision_history_limit: int = 5
+    verification: VerificationSpec | None = None
 
 
 class TLSSpec(Spec):
     """The certificate that the proxy serves."""
 
     secret_name: str
+
+
+class AuthSpec(Spec):
+    """Who may ask; keys come from a Secret that is always mounted, so that they can be added later."""
+
+    type: Literal["None", "APIKey", "JWT"] = "None"
+    secret_name: str | None = None
+    issuer: str | None = None
+    audiences: tuple[str, ...] = ()
+    jwks_uri: str | None = Field(default=None, alias="jwksURI")
+
+
+class RateLimitSpec(Spec):
+    """How much one caller may ask of each pod."""
+
+    requests_per_second: int
+    burst: int | None = None
+    concurrency: int | None = None
 
 
 class ExposureSpec(Spec):
@@ -203,11 +255,43 @@ class ExposureSpec(Spec):
     tls: TLSSpec | None = None
     timeout_seconds: int = 300
     max_body_bytes: int = 33554432
+    auth: AuthSpec = AuthSpec()
+    rate_limit: RateLimitSpec | None = None
 
     @property
     def path_prefix(self) -> str:
         """The path as the runtime strips it: empty for the root, else without a slash at the end."""
         return self.path.rstrip("/")
+
+
+class TracingSpec(Spec):
+    """Where spans go."""
+
+    otlp_endpoint: str
+    sampling_ratio: Fraction = "1"
+
+
+class AuditSpec(Spec):
+    """What is recorded of each prediction."""
+
+    mode: Literal["None", "Metadata", "Payload"] = "None"
+    sink: str = "stdout"
+    sampling_ratio: Fraction = "1"
+    redact: tuple[str, ...] = ()
+
+
+class AccessLogSpec(Spec):
+    """Which requests are logged; errors always are."""
+
+    sampling_ratio: Fraction = "0"
+
+
+class ObservabilitySpec(Spec):
+    """What the pods tell about their requests, beside metrics."""
+
+    tracing: TracingSpec | None = None
+    audit: AuditSpec | None = None
+    access_log: AccessLogSpec | None = None
 
 
 class ModelDeploymentSpec(Spec):
@@ -226,6 +310,16 @@ class ModelDeploymentSpec(Spec):
     pod_disruption_budget: DisruptionBudgetSpec = DisruptionBudgetSpec(max_unavailable=1)
     rollout: RolloutSpec = RolloutSpec()
     exposure: ExposureSpec = ExposureSpec()
+    observability: ObservabilitySpec = ObservabilitySpec()
+
+    @property
+    def serving(self) -> "ModelDeploymentSpec":
+        """The part that reaches the pod template, the rest at its defaults."""
+        return ModelDeploymentSpec(
+            **{name: getattr(self, name) for name in SERVING_FIELDS},
+            rollout=RolloutSpec(verification=self.rollout.verification),
+            exposure=ExposureSpec(auth=AuthSpec(secret_name=self.exposure.auth.secret_name)),
+        )
 
 
 SERVING_FIELDS = frozenset(
@@ -239,7 +333,7 @@ SERVING_FIELDS = frozenset(
         "pod_template",
     }
 )
-"""Parts of the spec that reach the pod template: an edit of one of them makes a revision."""
+"""Parts of the spec that reach the pod template as a whole: an edit of one makes a revision."""
 
 
 class ModelDeployment(Spec):

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from modelyard_operator.errors import ModelyardOperatorError
 from modelyard_operator.kinds import MODEL_DEPLOYMENT, POD
 from modelyard_operator.observed import ChildKey, Observed
+from modelyard_operator.references import References
 from modelyard_operator.resources import labels
 from modelyard_operator.spec import ModelDeployment
 
@@ -25,9 +26,14 @@ class Key(NamedTuple):
 
 
 class Store:
-    """Everything known of ModelDeployments and of what carries their label."""
+    """Everything known of ModelDeployments and of what carries their label.
+
+    Attributes:
+        references: ConfigMaps of users that ModelDeployments take files from.
+    """
 
     def __init__(self) -> None:
+        self.references = References()
         self._model_deployments: dict[Key, Manifest] = {}
         self._children: defaultdict[Key, dict[ChildKey, Manifest]] = defaultdict(dict)
         self._rejections: dict[Key, tuple[int, ModelyardOperatorError]] = {}
@@ -59,6 +65,13 @@ class Store:
         if not self._children.get(key):
             self._children.pop(key, None)
         return key
+
+    def note_config_map(self, raw: Manifest, *, deleted: bool) -> set[Key]:
+        """Take in news of any ConfigMap; returns the ModelDeployments that take files from it."""
+        readers = self.references.note(raw, deleted=deleted)
+        for key in readers:
+            self._rejections.pop(key, None)  # the files may have been what was refused
+        return readers
 
     def uids(self, kind: str) -> frozenset[str]:
         """Return which objects of a kind are known; taken before a list is asked for."""
@@ -98,6 +111,7 @@ class Store:
             },
             pods=tuple(child for place, child in shelf.items() if place[0] == POD.name),
             rejection=rejection if generation == model_deployment.generation else None,
+            config_maps=self.references.contents(key),
         )
 
     def reject(self, key: Key, generation: int, error: ModelyardOperatorError | None) -> None:

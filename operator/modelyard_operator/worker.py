@@ -68,3 +68,5 @@ async def sweep_forever(store: Store, cluster: Cluster, queue: WorkQueue[Key]) -
             for key in store.replace(kind.name, listed, known):
                 metrics.SWEPT.inc()
                 queue.add(key)
+        for key in store.references.expire():
+            queue.add(key)

@@ -15,7 +15,9 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
 from modelyard_operator import runtime_contract as contract
-from modelyard_operator.resources.config_maps import directives_hash, render_directives
+from modelyard_operator.files import Contents, read_files
+from modelyard_operator.resources.config_maps import build_files
+from modelyard_operator.resources.directives import directives_hash, render_directives
 from modelyard_operator.resources.pod_template import DRAIN_MARGIN_S
 from modelyard_operator.revision import Revision
 from modelyard_operator.spec import ModelFormat
@@ -40,15 +42,66 @@ FULL: dict[str, Any] = {
         "includePatterns": ["*.pt2", "labels/*"],
         "caBundleConfigMapRef": {"name": "ca"},
         "credentialsSecretRef": {"name": "s3"},
+        "inputs": [{"name": "x", "dtype": "FP32", "shape": [-1, 30]}],
+        "outputs": [{"name": "y", "dtype": "BYTES", "shape": []}],
     },
     "runtime": {
         "device": "CUDA",
-        "batching": {"maxBatchSize": 7, "maxDelayMilliseconds": 3, "maxQueueSize": 9},
+        "handlerRef": {"configMapName": "hooks", "key": "fraud.py"},
+        "batching": {
+            "maxBatchSize": 7,
+            "maxDelayMilliseconds": 3,
+            "maxQueueSize": 9,
+            "targetLatencyMilliseconds": 25,
+            "buckets": [7, 4],
+        },
         "concurrency": {"maxInFlightPerReplica": 11, "threads": 2},
-        "timeouts": {"requestSeconds": 5, "startupSeconds": 60, "drainSeconds": 20},
+        "timeouts": {
+            "requestSeconds": 5,
+            "streamIdleSeconds": 6,
+            "startupSeconds": 60,
+            "drainSeconds": 20,
+        },
+        "warmup": {
+            "requests": [{"configMapName": "golden", "key": key} for key in ("one", "two")],
+            "iterations": 8,
+        },
+    },
+    "rollout": {
+        "verification": {
+            "requests": [{"configMapName": "golden", "key": "three"}],
+            "relativeTolerance": "1e-2",
+        }
+    },
+    "exposure": {
+        "path": "/models/fraud/",
+        "maxBodyBytes": 77,
+        "auth": {
+            "type": "JWT",
+            "issuer": "https://id.corp",
+            "audiences": ["fraud"],
+            "jwksURI": "https://id.corp/keys",
+        },
+        "rateLimit": {"requestsPerSecond": 5, "burst": 6, "concurrency": 7},
+    },
+    "observability": {
+        "tracing": {"otlpEndpoint": "http://otel:4318", "samplingRatio": "0.05"},
+        "audit": {
+            "mode": "Payload",
+            "sink": "/tmp/audit",  # noqa: S108 - a path in the pod
+            "samplingRatio": "0.5",
+            "redact": ["card_*"],
+        },
+        "accessLog": {"samplingRatio": "1e-2"},
     },
 }
-REVISIONS = {"full": revision_of(model_deployment(**FULL)), "bare": revision_of(model_deployment())}
+CONFIG_MAPS: dict[str, Contents] = {
+    "hooks": {"fraud.py": "def postprocess(outputs): return outputs"},
+    "golden": {"one": "{}", "two": "{}", "three": "[]"},
+}
+OWNER = model_deployment(**FULL)
+FILES = read_files(OWNER.spec, CONFIG_MAPS)
+REVISIONS = {"full": revision_of(OWNER, FILES), "bare": revision_of(model_deployment())}
 
 
 def container(revision: Revision, name: str) -> dict[str, Any]:
@@ -132,10 +185,21 @@ def test_the_runtime_reads_what_the_operator_writes() -> None:
         "max_delay_ms": 3.0,
         "max_queue_size": 9,
         "max_in_flight": 11,
+        "target_latency_ms": 25.0,
+        "buckets": [4, 7],
         "threads": 2,
         "request_timeout_s": 5.0,
         "startup_timeout_s": 60.0,
         "drain_timeout_s": 20.0,
+        "stream_idle_s": 6.0,
+        "model_inputs": [{"name": "x", "dtype": "FP32", "shape": [-1, 30]}],
+        "model_outputs": [{"name": "y", "dtype": "BYTES", "shape": []}],
+        "handler_file": "/etc/modelyard/files/handler.py",
+        "warmup_files": [f"/etc/modelyard/files/warmup-{number}.json" for number in (0, 1)],
+        "warmup_iterations": 8,
+        "verification_files": ["/etc/modelyard/files/verification-0.json"],
+        "verification_tolerance": 0.01,
+        "keys_dir": "/etc/modelyard/keys",
         "control": "none",
         "directives_file": "/etc/modelyard/directives/directives.json",
         "termination_log": "/dev/termination-log",
@@ -143,19 +207,21 @@ def test_the_runtime_reads_what_the_operator_writes() -> None:
         "http_port": 8080,
         "grpc_port": 8081,
         "metrics_port": 8082,
-        "model_inputs": [],
-        "model_outputs": [],
-        "buckets": [],
+        # No field of the spec sets these.
         "max_queue_bytes": 268435456,
-        "stream_idle_s": 60.0,
         "engine": "Auto",
         "http_workers": 1,
         "optimize": "Auto",
-        "warmup_files": [],
-        "warmup_iterations": 3,
-        "verification_files": [],
-        "verification_tolerance": 0.001,
     }
+
+
+def test_the_files_that_the_runtime_is_told_of_are_there() -> None:
+    values = environment(REVISIONS["full"], "runtime")
+    read = settings_of(RuntimeSettings, values).model_dump()
+    told = (read["handler_file"], *read["warmup_files"], *read["verification_files"])
+    held = build_files(OWNER, REVISIONS["full"])["data"]
+    assert {str(path) for path in told} == {f"{contract.FILES_DIR}/{name}" for name in held}
+    assert held["handler.py"] == CONFIG_MAPS["hooks"]["fraud.py"]
 
 
 def test_model_fetch_reads_what_the_operator_writes() -> None:
@@ -182,7 +248,7 @@ def test_what_the_spec_leaves_out_is_the_runtime_s_own_default() -> None:
     given = settings_of(RuntimeSettings, environment(revision, "runtime")).model_dump()
     own = settings_of(RuntimeSettings, {"MODELYARD_MODEL_NAME": "fraud"}).model_dump()
     differing = {name for name in own if own[name] != given[name]}
-    assert differing == {"model_version", "revision", "directives_file"}
+    assert differing == {"model_version", "revision", "directives_file", "keys_dir"}
 
 
 def _defaults() -> Iterator[tuple[str, str]]:
@@ -206,7 +272,11 @@ def test_the_page_s_defaults_are_the_runtime_s() -> None:
 def test_ports_and_probes() -> None:
     runtime = container(REVISIONS["bare"], "runtime")
     ports = {one["name"]: one["containerPort"] for one in runtime["ports"]}
-    assert ports == {"http": contract.HTTP_PORT, "metrics": contract.METRICS_PORT}
+    assert ports == {
+        "http": contract.HTTP_PORT,
+        "grpc": contract.GRPC_PORT,
+        "metrics": contract.METRICS_PORT,
+    }
     for name, port in ports.items():
         assert f"| {port} | `{name}` |" in section("Ports")
     probes = {one: runtime[f"{one}Probe"]["httpGet"]["path"] for one in ("startup", "liveness")}
@@ -237,6 +307,7 @@ def test_paths() -> None:
         "/dev/shm": False,  # noqa: S108
         "/etc/modelyard/directives": True,
         "/etc/modelyard/files": True,
+        "/etc/modelyard/keys": True,
         "/mnt/claim": True,
     }
     assert fetch == {
@@ -252,6 +323,15 @@ def test_paths() -> None:
     assert f"the user is {contract.USER_ID}" in section("The pod")
     for one in (*pod["initContainers"], *pod["containers"]):
         assert one["securityContext"]["readOnlyRootFilesystem"] is True
+
+
+def test_the_secret_of_keys_is_optional() -> None:
+    named = model_deployment(exposure={"auth": {"secretName": "own"}})
+    for owner, secret in ((model_deployment(), "fraud-auth"), (named, "own")):
+        volumes = revision_of(owner).template["spec"]["volumes"]
+        (keys,) = [one["secret"] for one in volumes if one["name"] == "keys"]
+        assert (keys["secretName"], keys["optional"]) == (secret, True)
+    assert "`exposure.auth.secretName`, else `<name>-auth`; optional" in section("The pod")
 
 
 def test_credentials_reach_model_fetch_only() -> None:
@@ -282,12 +362,22 @@ def test_formats_and_devices_are_the_same_words() -> None:
 
 
 def test_the_runtime_reads_the_directives_that_the_operator_writes() -> None:
-    owner = model_deployment(exposure={"path": "/models/fraud/", "maxBodyBytes": 77})
-    text = render_directives(owner)
-    read = Directives.model_validate_json(text)
-    assert (read.path_prefix, read.max_body_bytes) == ("/models/fraud", 77)
+    text = render_directives(OWNER, "Report")
+    assert Directives.model_validate_json(text).model_dump(by_alias=True, mode="json") == {
+        "pathPrefix": "/models/fraud",
+        "maxBodyBytes": 77,
+        "auth": FULL["exposure"]["auth"],
+        "rateLimit": FULL["exposure"]["rateLimit"],
+        "audit": FULL["observability"]["audit"] | {"samplingRatio": 0.5},
+        "accessLog": {"samplingRatio": 0.01},
+        "tracing": FULL["observability"]["tracing"] | {"samplingRatio": 0.05},
+        "verification": "Report",
+        # Nobody compares revisions by copies of requests.
+        "shadow": None,
+        "shadowToken": "",
+    }
     assert Directives.model_validate_json(render_directives(model_deployment())) == Directives()
-    assert directives_hash(owner) == hashlib.sha256(text.encode()).hexdigest()[:16]
+    assert directives_hash(OWNER, "Report") == hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _keys(model: type[BaseModel]) -> dict[str, FieldInfo]:
@@ -296,7 +386,8 @@ def _keys(model: type[BaseModel]) -> dict[str, FieldInfo]:
 
 
 def test_each_directive_that_is_written_is_read() -> None:
-    written = set(json.loads(render_directives(model_deployment())))
+    written = set(json.loads(render_directives(OWNER, "Gate")))
+    assert set(_keys(Directives)) - written == {"shadow", "shadowToken"}
     assert written <= set(_keys(Directives))
 
 

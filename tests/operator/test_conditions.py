@@ -6,6 +6,7 @@ import pytest
 
 from modelyard_operator.conditions import Condition, Pass, build_conditions, progress
 from modelyard_operator.desired import desired_state
+from modelyard_operator.failures import Failure
 from modelyard_operator.observed import Observed
 from modelyard_operator.plan import Plan
 from modelyard_operator.rollout.machine import SETTLE
@@ -78,6 +79,7 @@ def test_all_is_well() -> None:
         "Available": True,
         "Progressing": False,
         "ModelReady": True,
+        "Verified": None,
         "RoutesReady": True,
         "ScalingActive": False,
         "FeaturesUnsupported": False,
@@ -173,6 +175,29 @@ def test_a_suspended_object_is_not_busy() -> None:
 
 def test_the_model_is_not_ready_before_an_inference() -> None:
     assert said(look(ready=False), "ModelReady") == (False, "NotLoaded")
+
+
+def _verified(failure: Failure | None = None, **given: Any) -> tuple[bool | None, str]:
+    golden = {"requests": [{"configMapName": "golden", "key": "a"}]}
+    config_maps = {"golden": {"a": "[]"}}
+    owner = model_deployment(rollout={"verification": golden})
+    plan = desired_state(Observed(owner, config_maps=config_maps), operator_settings(), NOW)
+    assert plan.target is not None
+    name = plan.target.name
+    if given.pop("promoted", False):
+        plan = replace(plan, rollout=Rollout(state=S.IDLE, stable=name))
+    seen = observe(owner, pod(name, **given), config_maps=config_maps)
+    return said(Pass.of(seen, replace(plan, failure=failure), None, NOW), "Verified")
+
+
+def test_a_pod_that_was_let_in_has_answered_its_golden_requests() -> None:
+    failed = Failure("VerificationFailed", "outputs differ", "record them anew")
+    assert _verified(ready=False) == (None, "Pending")
+    assert _verified(ready=True) == (True, "Passed")
+    assert _verified(ready=False, promoted=True) == (True, "Passed")
+    assert _verified(failed, ready=False) == (False, "VerificationFailed")
+    assert _verified(replace(failed, reason="OutOfMemory"), ready=False) == (None, "Pending")
+    assert said(look(), "Verified") == (None, "NotRequested")
 
 
 def test_gaps_of_the_proxy_are_said() -> None:

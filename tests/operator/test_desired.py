@@ -1,5 +1,6 @@
 """What ``desired_state`` puts together; its parts have tests of their own."""
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -15,12 +16,13 @@ from modelyard_operator.errors import ChildRejectedError
 from modelyard_operator.plan import Plan
 from modelyard_operator.reconcile import orphans
 from modelyard_operator.resources import labels
-from modelyard_operator.resources.config_maps import directives_hash
+from modelyard_operator.resources.directives import directives_hash
 from testkit.operator_cluster import Bench, Clock
 from testkit.operator_objects import (
     EXPOSED,
     NOW,
     by_kind,
+    config_map,
     model_deployment,
     observe,
     operator_settings,
@@ -198,6 +200,35 @@ async def test_a_pod_in_trouble_is_no_failure_of_a_revision_that_serves(bench: B
     failing = plan_of(bench).failure
     assert failing is not None
     assert failing.reason == "ContainerCrashed"
+
+
+def _said(plan: Plan, revision: str) -> dict[str, Any]:
+    text = by_kind(plan.objects)["ConfigMap", f"{revision}-directives"]["data"]["directives.json"]
+    said: dict[str, Any] = json.loads(text)
+    return said
+
+
+async def test_a_candidate_must_agree_and_a_promoted_revision_only_reports(bench: Bench) -> None:
+    bench.put(config_map("golden", a="[]"))
+    golden = {"requests": [{"configMapName": "golden", "key": "a"}]}
+    bench.edit(rollout=QUICK | {"verification": golden})
+    await bench.once()
+    await bench.once()
+    first = bench.status["candidate"]["revision"]
+    assert _said(plan_of(bench), first)["verification"] == "Gate"
+    await bench.rest()
+    assert _said(plan_of(bench), first)["verification"] == "Report"
+    bench.edit(model=OTHER)
+    await bench.until("Baking", 50)
+    second = bench.status["candidate"]["revision"]
+    plan = plan_of(bench)
+    assert [_said(plan, one)["verification"] for one in (first, second)] == ["Report", "Gate"]
+
+
+async def test_without_golden_requests_a_promotion_tells_pods_nothing(bench: Bench) -> None:
+    await bench.rest()
+    assert "verification" not in _said(plan_of(bench), bench.status["stable"]["revision"])
+    assert "annotate" not in {verb for verb, *_ in bench.cluster.writes}
 
 
 def _directives(revision: str, changed: str | None) -> dict[str, Any]:

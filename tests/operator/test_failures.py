@@ -30,6 +30,9 @@ RUNTIME = (
     "DeviceUnavailable",
     "OutOfMemory",
     "WarmupFailed",
+    "VerificationFailed",
+    "SignatureMismatch",
+    "InvalidHandler",
     "StartupTimeout",
     "InvalidSettings",
 )

@@ -1,4 +1,4 @@
-"""``tests/data/<case>``: a manifest, and every child that it leads to.
+"""``tests/data/<case>``: a manifest with the ConfigMaps it names, and every child it leads to.
 
 After a change that is meant: ``MODELYARD_UPDATE_GOLDEN=1 pytest tests/operator/test_golden.py``,
 then read the difference.
@@ -25,6 +25,8 @@ async def _children(case: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any
     text = (DATA / case / "modeldeployment.yaml").read_text()
     first, *edits = (one["spec"] for one in yaml.safe_load_all(text))
     bench = Bench(raw_model_deployment(**first), monkeypatch)
+    for raw in _config_maps(case):
+        bench.put(raw)
     await bench.rest()
     for edit in edits:
         bench.edit(**edit)
@@ -33,6 +35,11 @@ async def _children(case: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any
     assert observed is not None
     plan = desired_state(observed, bench.settings, Clock.at)
     return {"objects": _brief(plan.objects), "scales": dict(plan.scales), "gaps": list(plan.gaps)}
+
+
+def _config_maps(case: str) -> list[dict[str, Any]]:
+    path = DATA / case / "configmaps.yaml"
+    return list(yaml.safe_load_all(path.read_text())) if path.exists() else []
 
 
 def _brief(objects: tuple[dict[str, Any], ...]) -> list[dict[str, Any]]:

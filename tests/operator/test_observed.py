@@ -69,7 +69,7 @@ def test_both_routes_naming_one_revision_are_all_of_the_traffic() -> None:
 def test_history_is_newest_first() -> None:
     older = build_controller_revision(OWNER, REVISION)
     other = model_deployment(exposure=EXPOSED, model={"uri": "s3://other"})
-    newest = target_revision(other, [REVISION], operator_settings().catalogue)
+    newest = target_revision(other, [REVISION], catalogue=operator_settings().catalogue, files={})
     records = [live(older), live(build_controller_revision(OWNER, newest))]
     assert observe(OWNER, *records).history == (newest, REVISION)
 

@@ -1,5 +1,6 @@
 import json
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelyard_operator.errors import InvalidSpecError
+from modelyard_operator.files import Contents, read_files
 from modelyard_operator.resources import names
 from modelyard_operator.resources.pod_template import build_pod_template
 from modelyard_operator.revision import (
@@ -43,8 +45,11 @@ models = st.fixed_dictionaries(
         "includePatterns": st.lists(word, max_size=2),
         "credentialsSecretRef": st.just({"name": "s3"}),
         "caBundleConfigMapRef": st.sampled_from([{"name": "ca"}, {"name": "ca", "key": "ca.crt"}]),
+        "inputs": st.lists(st.just({"name": "x", "dtype": "FP32", "shape": [-1, 4]}), max_size=1),
     },
 )
+sources = st.sampled_from([{"configMapName": "hooks", "key": key} for key in ("a", "b")])
+config_maps = st.fixed_dictionaries({"hooks": st.fixed_dictionaries({"a": word, "b": word})})
 serving = st.fixed_dictionaries(
     {"model": models},
     optional={
@@ -54,9 +59,19 @@ serving = st.fixed_dictionaries(
             device=st.sampled_from(["Auto", "CPU"]),
             args=st.lists(word, max_size=2),
             env=st.sampled_from([[], [{"name": "A", "value": "1"}]]),
-            batching=maybe(maxBatchSize=st.sampled_from([32, 64])),
+            batching=maybe(
+                maxBatchSize=st.sampled_from([32, 64]),
+                targetLatencyMilliseconds=few,
+                buckets=st.sampled_from([[], [4, 8], [8, 4]]),
+            ),
             concurrency=maybe(threads=st.sampled_from([None, 1])),
-            timeouts=maybe(drainSeconds=st.sampled_from([45, 60]), startupSeconds=few),
+            timeouts=maybe(
+                drainSeconds=st.sampled_from([45, 60]),
+                startupSeconds=few,
+                streamIdleSeconds=st.sampled_from([60, 9]),
+            ),
+            handlerRef=sources,
+            warmup=maybe(requests=st.lists(sources, max_size=2), iterations=few),
         ),
         "resources": maybe(
             requests=st.dictionaries(st.just("cpu"), quantities), limits=st.just({})
@@ -64,34 +79,75 @@ serving = st.fixed_dictionaries(
         "accelerator": maybe(count=few, products=st.lists(word, max_size=2)),
         "scheduling": maybe(nodeSelector=st.dictionaries(word, word), priorityClassName=word),
         "podTemplate": maybe(metadata=st.sampled_from([{}, {"labels": {"team": "x"}}])),
+        "rollout": maybe(
+            verification=st.fixed_dictionaries(
+                {"requests": st.lists(sources, min_size=1, max_size=2)},
+                optional={"relativeTolerance": st.sampled_from(["1e-3", "0.001", "0.1"])},
+            )
+        ),
+        "exposure": maybe(auth=maybe(secretName=st.sampled_from(["fraud-auth", "own"]))),
     },
 )
+"""Everything that reaches the pod template."""
+tracing = {"otlpEndpoint": "http://otel:4318"}
 others = maybe(
     replicas=few,
     suspend=st.booleans(),
-    exposure=st.sampled_from([{}, EXPOSED]),
+    exposure=maybe(
+        **{name: st.just(value) for name, value in EXPOSED.items()},
+        rateLimit=st.just({"requestsPerSecond": 9}),
+        auth=st.sampled_from([{"type": "APIKey"}, {"type": "JWT", "issuer": "https://id"}]),
+    ),
     rollout=maybe(bakeSeconds=few, paused=st.booleans()),
+    observability=maybe(
+        tracing=st.just(tracing), audit=st.just({"mode": "Metadata"}), accessLog=st.just({})
+    ),
     podDisruptionBudget=st.just({"maxUnavailable": 2}),
     scaling=st.just({"maxReplicas": 2, "metrics": []}),
 )
 
 
-def template_of(owner: ModelDeployment) -> str:
-    """The template that a spec leads to, as bytes would be compared."""
-    return json.dumps(revision(owner).template, sort_keys=True)
+def template_of(owner: ModelDeployment, files: Contents | None = None) -> str:
+    """The template that spec and files lead to, as bytes would be compared."""
+    return json.dumps(revision(owner, files).template, sort_keys=True)
 
 
-def revision(owner: ModelDeployment) -> Revision:
-    return target_revision(owner, (), CATALOGUE)
+def revision(
+    owner: ModelDeployment,
+    files: Contents | None = None,
+    *,
+    history: Iterable[Revision] = (),
+    catalogue: RuntimeCatalogue = CATALOGUE,
+) -> Revision:
+    return target_revision(owner, history, catalogue=catalogue, files=files or {})
+
+
+def hash_of(owner: ModelDeployment, files: Contents | None = None) -> str:
+    return template_hash(owner, files or {})
+
+
+def merged(one: Any, two: Any) -> Any:
+    if not isinstance(one, dict) or not isinstance(two, dict):
+        return two
+    return one | {key: merged(one.get(key), value) for key, value in two.items()}
 
 
 @settings(max_examples=150, deadline=None, database=None, derandomize=True)
-@given(one=serving, two=serving)
-def test_equal_hash_means_equal_template(one: dict[str, Any], two: dict[str, Any]) -> None:
-    first, second = model_deployment(**one), model_deployment(**two)
-    same_hash = template_hash(first) == template_hash(second)
-    assert same_hash == (template_of(first) == template_of(second))
-    assert same_hash == (revision(first).name == revision(second).name)
+@given(
+    specs=st.tuples(serving, serving) | serving.map(lambda one: (one, one)),
+    maps=st.tuples(config_maps, config_maps),
+)
+def test_equal_hash_means_equal_template_and_files(
+    specs: tuple[dict[str, Any], ...], maps: tuple[dict[str, Contents], ...]
+) -> None:
+    owners = [model_deployment(**spec) for spec in specs]
+    files = [read_files(owner.spec, given) for owner, given in zip(owners, maps, strict=True)]
+    (first, first_files), (second, second_files) = zip(owners, files, strict=True)
+    same_hash = hash_of(first, first_files) == hash_of(second, second_files)
+    assert same_hash == (template_of(first, first_files) == template_of(second, second_files))
+    names_of_both = {revision(first, first_files).name, revision(second, second_files).name}
+    assert same_hash == (len(names_of_both) == 1)
+    assert not same_hash or first_files == second_files
 
 
 @settings(max_examples=60, deadline=None, database=None, derandomize=True)
@@ -99,7 +155,7 @@ def test_equal_hash_means_equal_template(one: dict[str, Any], two: dict[str, Any
 def test_an_explicit_default_is_no_edit(spec: dict[str, Any]) -> None:
     bare, filled = model_deployment(**spec), apply_defaults(SCHEMA, spec)
     stored = model_deployment(**filled)
-    assert template_hash(bare) == template_hash(stored)
+    assert hash_of(bare) == hash_of(stored)
     assert template_of(bare) == template_of(stored)
     assert serving_fields(bare.spec) == serving_fields(stored.spec)
 
@@ -109,20 +165,22 @@ def test_an_explicit_default_is_no_edit(spec: dict[str, Any]) -> None:
 def test_only_serving_fields_reach_the_template(
     spec: dict[str, Any], one: dict[str, Any], two: dict[str, Any]
 ) -> None:
-    assert template_of(model_deployment(**spec, **one)) == template_of(
-        model_deployment(**spec, **two)
-    )
+    first, second = (model_deployment(**merged(other, spec)) for other in (one, two))
+    assert template_of(first) == template_of(second)
+    assert serving_fields(first.spec) == serving_fields(second.spec)
 
 
 @settings(max_examples=60, deadline=None, database=None, derandomize=True)
-@given(spec=serving)
-def test_a_revision_survives_its_record(spec: dict[str, Any]) -> None:
+@given(spec=serving, maps=config_maps)
+def test_a_revision_survives_its_record(spec: dict[str, Any], maps: dict[str, Contents]) -> None:
     owner = model_deployment(**spec)
-    first = revision(owner)
+    files = read_files(owner.spec, maps)
+    first = revision(owner, files)
     record = json.loads(json.dumps(build_controller_revision(owner, first)))
     again = Revision.from_manifest(record)
     assert again == first
-    assert target_revision(owner, [again], RuntimeCatalogue("new:2", "new:2")) == first
+    newer = RuntimeCatalogue("new:2", "new:2")
+    assert revision(owner, files, history=[again], catalogue=newer) == first
     assert first.startup_seconds == owner.spec.runtime.timeouts.startup_seconds
 
 
@@ -136,11 +194,32 @@ def test_a_revision_survives_its_record(spec: dict[str, Any]) -> None:
         {"accelerator": {"count": 2}},
         {"scheduling": {"nodeSelector": {"a": "b"}}},
         {"podTemplate": {"metadata": {"labels": {"a": "b"}}}},
+        {"exposure": {"auth": {"secretName": "own"}}},
+        {"rollout": {"verification": {"requests": [{"configMapName": "a", "key": "b"}]}}},
     ],
     ids=lambda edit: next(iter(edit)),
 )
 def test_each_serving_field_makes_a_revision(edit: dict[str, Any]) -> None:
-    assert template_hash(model_deployment(**edit)) != template_hash(model_deployment())
+    assert hash_of(model_deployment(**edit)) != hash_of(model_deployment())
+
+
+def test_an_edit_of_a_file_makes_a_revision_and_taking_it_back_finds_the_old_one() -> None:
+    owner = model_deployment(runtime={"handlerRef": {"configMapName": "hooks", "key": "a"}})
+    old = revision(owner, {"handler.py": "x = 1"})
+    new = revision(owner, {"handler.py": "x = 2"}, history=[old])
+    assert (new.number, new.name != old.name) == (2, True)
+    assert revision(owner, {"handler.py": "x = 1"}, history=[old, new]) is old
+
+
+def test_the_same_number_in_other_words_is_no_edit() -> None:
+    def verified(tolerance: str) -> ModelDeployment:
+        requests = [{"configMapName": "a", "key": "b"}]
+        return model_deployment(
+            rollout={"verification": {"requests": requests, "relativeTolerance": tolerance}}
+        )
+
+    old = revision(verified("1e-3"))
+    assert revision(verified("0.001"), history=[old]) is old
 
 
 def test_every_serving_field_is_tried() -> None:
@@ -160,7 +239,7 @@ def test_an_upgrade_moves_nothing_that_nobody_edited() -> None:
     owner = model_deployment()
     old = revision(owner)
     rendered_otherwise = Revision(old.name, 4, old.version, old.serving, {"spec": "older"})
-    assert target_revision(owner, [rendered_otherwise], CATALOGUE) is rendered_otherwise
+    assert revision(owner, history=[rendered_otherwise]) is rendered_otherwise
 
 
 def test_a_record_of_a_newer_operator_is_known_by_its_name() -> None:
@@ -168,13 +247,13 @@ def test_a_record_of_a_newer_operator_is_known_by_its_name() -> None:
     name = revision(owner).name
     newer = Revision(name, 7, "8", {"model": {"shards": 4}}, {})
     stranger = Revision("fraud-00000000", 9, "8", {"model": {"shards": 4}}, {})
-    assert target_revision(owner, [stranger, newer], CATALOGUE) is newer
-    assert target_revision(owner, [stranger], CATALOGUE).number == 10
+    assert revision(owner, history=[stranger, newer]) is newer
+    assert revision(owner, history=[stranger]).number == 10
 
 
 def test_versions_default_to_the_hash() -> None:
     owner = model_deployment()
-    assert revision(owner).version == template_hash(owner)
+    assert revision(owner).version == hash_of(owner)
     named = model_deployment(model={"uri": "s3://a/b", "version": "8"})
     assert revision(named).version == "8"
 
@@ -200,7 +279,7 @@ def test_sidecars_live_under_the_same_rules() -> None:
     owner = model_deployment(
         podTemplate={"spec": {"containers": [{"name": "proxy", "image": "x"}]}}
     )
-    template = build_pod_template(owner, image="i", pull_policy="p", revision="r", version="v")
+    template = build_pod_template(owner, {}, image="i", pull_policy="p", revision="r", version="v")
     contexts = [one["securityContext"] for one in template["spec"]["containers"]]
     assert contexts[0] == contexts[1]
     assert contexts[1]["readOnlyRootFilesystem"] is True

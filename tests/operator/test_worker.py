@@ -119,9 +119,10 @@ async def test_a_sweep_holds_the_store_against_the_lists(monkeypatch: pytest.Mon
     cluster.failing["list", "Service"] = ClusterError("not now")
     store.put(owner)
     store.put(pod("fraud-a"))
+    store.references.name(KEY, frozenset({"hooks"}))
     with pytest.raises(asyncio.CancelledError):
         await sweep_forever(store, cluster, queue)
     observed = store.observe(KEY)
     assert observed is not None
     assert observed.pods == ()
-    assert queue.asked == [("add", 0.0)]
+    assert queue.asked == [("add", 0.0), ("add", 0.0)]  # for the pod, and for the files

@@ -43,6 +43,7 @@ class RecordingCluster(Cluster):
         self.objects: dict[Place, Manifest] = {}
         self.writes: list[tuple[str, str, str]] = []
         self.events: list[tuple[str, str, str]] = []
+        self.reads: list[str] = []
         self.forced: dict[Place, bool] = {}
         self.failing: dict[tuple[str, str], ModelyardOperatorError] = {}
         self._version = 10
@@ -87,6 +88,11 @@ class RecordingCluster(Cluster):
         stored["metadata"]["annotations"] |= annotations
         stored["metadata"]["resourceVersion"] = str(self.next_version())
         return copy.deepcopy(stored)
+
+    async def read_config_map(self, namespace: str, name: str) -> Manifest | None:
+        assert namespace == "ml"
+        self.reads.append(name)
+        return copy.deepcopy(self.objects.get(("ConfigMap", name)))
 
     async def delete(self, child: Manifest) -> None:
         self._write("delete", child["kind"], child["metadata"]["name"])
@@ -139,6 +145,8 @@ class Bench:
         raw["metadata"]["resourceVersion"] = str(self.cluster.next_version())
         self.cluster.objects[raw["kind"], raw["metadata"]["name"]] = raw
         self.store.put(copy.deepcopy(raw))
+        if raw["kind"] == "ConfigMap":
+            self.store.note_config_map(raw, deleted=False)
 
     def edit(self, **spec: Any) -> None:
         raw = copy.deepcopy(self.cluster.objects["ModelDeployment", self.key.name])

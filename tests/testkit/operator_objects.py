@@ -54,8 +54,17 @@ def model_deployment(name: str = "fraud", **given: Any) -> ModelDeployment:
     return ModelDeployment.parse(raw_model_deployment(name, **given))
 
 
-def revision_of(owner: ModelDeployment) -> Revision:
-    return target_revision(owner, (), operator_settings().catalogue)
+def revision_of(owner: ModelDeployment, files: Mapping[str, str] | None = None) -> Revision:
+    catalogue = operator_settings().catalogue
+    return target_revision(owner, (), catalogue=catalogue, files=dict(files or {}))
+
+
+def config_map(name: str, version: int = 1, **data: str) -> Manifest:
+    """A user's ConfigMap; an underscore in a key stands for the dot of a file's name."""
+    metadata = {"name": name, "namespace": "ml", "uid": f"uid-{name}"}
+    content = {key.replace("_", "."): value for key, value in data.items()}
+    metadata["resourceVersion"] = str(version)
+    return {"kind": "ConfigMap", "metadata": metadata, "data": content}
 
 
 def live(manifest: Manifest, *, version: int = 1, replicas: int | None = None) -> Manifest:

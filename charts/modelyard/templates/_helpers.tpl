@@ -46,6 +46,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - apiGroups: [modelyard.dev]
   resources: [modeldeployments/finalizers]
   verbs: [update]
+# ConfigMaps are its own, and those in which users keep handlers and golden requests.
 - apiGroups: [""]
   resources: [configmaps, services]
   verbs: [get, list, watch, create, patch, delete]

@@ -9,6 +9,8 @@ APPLIED_HASH: Final = "modelyard.dev/applied-hash"
 """Annotation on each child: what was applied last, so that fields no longer wanted are found."""
 DIRECTIVES_HASH: Final = "modelyard.dev/directives-hash"
 """Annotation on each pod: changing it makes the kubelet refresh the mounted directives at once."""
+FILES_HASH: Final = "modelyard.dev/files-hash"
+"""Annotation on the pod template: the contents of the revision's files, which its hash thus covers."""
 ROLLOUT_COMMAND: Final = "modelyard.dev/rollout"
 """Annotation on the ModelDeployment: ``verb@revision#id``."""
 

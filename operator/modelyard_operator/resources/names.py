@@ -20,6 +20,11 @@ def files(revision: str) -> str:
     return f"{revision}-files"
 
 
+def keys(model_deployment: str) -> str:
+    """Secret with the keys of callers, unless the spec names another one."""
+    return f"{model_deployment}-auth"
+
+
 def cluster_service(model_deployment: str) -> str:
     """Service that callers inside the cluster use; it follows the stable revision."""
     return model_deployment

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from modelyard_operator import runtime_contract as contract
+from modelyard_operator.files import Contents, files_hash
 from modelyard_operator.resources import labels, names
 from modelyard_operator.resources.placement import build_placement
 from modelyard_operator.resources.pod_overrides import merge_pod_overrides
@@ -21,12 +22,19 @@ RESTRICTED: Final[Manifest] = {
 
 
 def build_pod_template(
-    model_deployment: ModelDeployment, *, image: str, pull_policy: str, revision: str, version: str
+    model_deployment: ModelDeployment,
+    files: Contents,
+    *,
+    image: str,
+    pull_policy: str,
+    revision: str,
+    version: str,
 ) -> Manifest:
     """Build the pod template of one revision.
 
     Args:
         model_deployment: Only its name and the serving fields of its spec are read.
+        files: The revision's files; the template carries the hash of them.
         image: Runtime image, from the spec or from the operator's catalogue.
         pull_policy: Pull policy of that image.
         revision: Name of the revision; goes into labels and environment.
@@ -55,17 +63,17 @@ def build_pod_template(
         "containers": [
             _runtime_container(spec, model_deployment.served_name, revision, version) | shared
         ],
-        "volumes": _volumes(spec, revision),
+        "volumes": _volumes(model_deployment, revision),
         **build_placement(spec, labels.revision_selector(model_deployment.name, revision)),
     }
     if spec.service_account_name:
         pod["serviceAccountName"] = spec.service_account_name
     if spec.runtime.image_pull_secrets:
         pod["imagePullSecrets"] = [{"name": ref.name} for ref in spec.runtime.image_pull_secrets]
-    template = {
-        "metadata": {"labels": labels.for_revision(model_deployment.name, revision)},
-        "spec": pod,
-    }
+    metadata: Manifest = {"labels": labels.for_revision(model_deployment.name, revision)}
+    if files:
+        metadata["annotations"] = {labels.FILES_HASH: files_hash(files)}
+    template = {"metadata": metadata, "spec": pod}
     merged = merge_pod_overrides(template, spec.pod_template)
     for container in (*merged["spec"]["initContainers"], *merged["spec"]["containers"]):
         container.setdefault("securityContext", RESTRICTED)  # sidecars live under the same rules
@@ -115,6 +123,7 @@ def _runtime_container(
         "env": [*_environment(environment), *spec.runtime.env],
         "ports": [
             {"name": "http", "containerPort": contract.HTTP_PORT, "protocol": "TCP"},
+            {"name": "grpc", "containerPort": contract.GRPC_PORT, "protocol": "TCP"},
             {"name": "metrics", "containerPort": contract.METRICS_PORT, "protocol": "TCP"},
         ],
         "volumeMounts": [
@@ -123,6 +132,7 @@ def _runtime_container(
             _mount("shm", "/dev/shm"),
             _mount("directives", contract.DIRECTIVES_DIR, read_only=True),
             _mount("files", contract.FILES_DIR, read_only=True),
+            _mount("keys", contract.KEYS_DIR, read_only=True),
         ],
         "startupProbe": _probe(contract.LIVE_PATH, period=1, timeout=5, failures=120),
         "livenessProbe": _probe(contract.LIVE_PATH, period=10, timeout=5, failures=3),
@@ -163,13 +173,21 @@ def _probe(path: str, *, period: int, timeout: int, failures: int) -> Manifest:
     }
 
 
-def _volumes(spec: ModelDeploymentSpec, revision: str) -> list[Manifest]:
+def _volumes(model_deployment: ModelDeployment, revision: str) -> list[Manifest]:
+    spec = model_deployment.spec
+    # Optional, so that pods start without it, and keys can be handed out to running ones.
+    keys = {
+        "secretName": spec.exposure.auth.secret_name or names.keys(model_deployment.name),
+        "optional": True,
+        "defaultMode": 0o440,
+    }
     volumes: list[Manifest] = [
         {"name": "models", "emptyDir": {}},
         {"name": "tmp", "emptyDir": {}},
         {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "1Gi"}},
         {"name": "directives", "configMap": _config_map(names.directives(revision))},
         {"name": "files", "configMap": _config_map(names.files(revision))},
+        {"name": "keys", "secret": keys},
     ]
     if ref := spec.model.ca_bundle_config_map_ref:
         items = [{"key": ref.key, "path": contract.CA_KEY}]

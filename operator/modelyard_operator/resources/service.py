@@ -9,6 +9,7 @@ from modelyard_operator.spec import ModelDeployment
 Manifest = dict[str, Any]
 
 PORT: Final = 80
+GRPC_PORT: Final = 8081
 
 
 def build_revision_service(model_deployment: ModelDeployment, revision: str) -> Manifest:
@@ -50,6 +51,15 @@ def _build(
         "metadata": build_metadata(model_deployment, name, child_labels),
         "spec": {
             "selector": labels.revision_selector(model_deployment.name, revision),
-            "ports": [{"name": "http", "port": PORT, "targetPort": "http", "protocol": "TCP"}],
+            "ports": [
+                {"name": "http", "port": PORT, "targetPort": "http", "protocol": "TCP"},
+                {
+                    "name": "grpc",
+                    "port": GRPC_PORT,
+                    "targetPort": "grpc",
+                    "protocol": "TCP",
+                    "appProtocol": "kubernetes.io/h2c",  # a mesh or proxy need not guess
+                },
+            ],
         },
     }

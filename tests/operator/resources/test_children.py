@@ -3,12 +3,8 @@ from typing import Any
 import pytest
 
 from modelyard_operator.resources.autoscaler import build_autoscaler
-from modelyard_operator.resources.config_maps import (
-    build_directives,
-    build_files,
-    directives_hash,
-    render_directives,
-)
+from modelyard_operator.resources.config_maps import build_directives, build_files
+from modelyard_operator.resources.directives import directives_hash, render_directives
 from modelyard_operator.resources.disruption_budget import build_disruption_budget
 from modelyard_operator.resources.service import build_cluster_service, selected_revision
 from modelyard_operator.resources.workload import build_workload
@@ -77,7 +73,7 @@ def test_a_disruption_budget_says_one_of_the_two(
 def test_directives_carry_what_needs_no_new_revision(path: str, prefix: str) -> None:
     owner = model_deployment(exposure={"path": path, "maxBodyBytes": 5})
     assert render_directives(owner) == f'{{"maxBodyBytes": 5, "pathPrefix": "{prefix}"}}'
-    made = build_directives(owner, "fraud-a")
+    made = build_directives(owner, "fraud-a", None)
     assert made["data"] == {"directives.json": render_directives(owner)}
     assert made["metadata"]["name"] == "fraud-a-directives"
 
@@ -90,7 +86,13 @@ def test_the_directives_hash_is_that_of_the_file() -> None:
 
 
 def test_files_are_immutable() -> None:
-    assert build_files(model_deployment(), "fraud-a")["immutable"] is True
+    owner = model_deployment()
+    bare = build_files(owner, revision_of(owner))
+    assert bare["immutable"] is True
+    assert "data" not in bare
+    made = build_files(owner, revision_of(owner, {"handler.py": "x = 1"}))
+    assert made["data"] == {"handler.py": "x = 1"}
+    assert made["metadata"]["name"] != bare["metadata"]["name"]
 
 
 def test_a_service_says_whom_it_selects() -> None:

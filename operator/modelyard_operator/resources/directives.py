@@ -1,0 +1,86 @@
+"""``directives.json``: what running pods must know and what needs no new revision.
+
+A key that is left out stands for the runtime's default; ``modelyard_runtime.directives`` reads it.
+
+References:
+    docs/reference/runtime-contract.md, "Directives".
+"""
+
+import hashlib
+import json
+from typing import Any, Literal
+
+from modelyard_operator.spec import (
+    AuditSpec,
+    AuthSpec,
+    ModelDeployment,
+    RateLimitSpec,
+    TracingSpec,
+)
+
+Verification = Literal["Gate", "Report"]
+"""Whether a golden request that disagrees keeps a pod from serving."""
+
+
+def render_directives(
+    model_deployment: ModelDeployment, verification: Verification | None = None
+) -> str:
+    """Return the content of ``directives.json``.
+
+    Args:
+        model_deployment: Whose pods are told.
+        verification: What golden requests decide; None for a revision that has none.
+    """
+    exposure = model_deployment.spec.exposure
+    observability = model_deployment.spec.observability
+    access_log = observability.access_log
+    directives = {
+        "pathPrefix": exposure.path_prefix,
+        "maxBodyBytes": exposure.max_body_bytes,
+        "auth": _auth(exposure.auth) if exposure.auth.type != "None" else None,
+        "rateLimit": _rate_limit(exposure.rate_limit) if exposure.rate_limit else None,
+        "audit": _audit(observability.audit) if observability.audit else None,
+        "accessLog": {"samplingRatio": float(access_log.sampling_ratio)} if access_log else None,
+        "tracing": _tracing(observability.tracing) if observability.tracing else None,
+        "verification": verification,
+    }
+    return json.dumps(_set(directives), sort_keys=True)
+
+
+def directives_hash(
+    model_deployment: ModelDeployment, verification: Verification | None = None
+) -> str:
+    """Return the hash that a pod reports once it has applied the directives."""
+    text = render_directives(model_deployment, verification)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _auth(auth: AuthSpec) -> dict[str, Any]:
+    audiences = list(auth.audiences) or None
+    fields = {"issuer": auth.issuer, "audiences": audiences, "jwksURI": auth.jwks_uri}
+    return {"type": auth.type, **_set(fields)}
+
+
+def _rate_limit(limit: RateLimitSpec) -> dict[str, Any]:
+    fields = {"burst": limit.burst, "concurrency": limit.concurrency}
+    return {"requestsPerSecond": limit.requests_per_second, **_set(fields)}
+
+
+def _audit(audit: AuditSpec) -> dict[str, Any]:
+    return {
+        "mode": audit.mode,
+        "sink": audit.sink,
+        "samplingRatio": float(audit.sampling_ratio),
+        "redact": list(audit.redact),
+    }
+
+
+def _tracing(tracing: TracingSpec) -> dict[str, Any]:
+    return {
+        "otlpEndpoint": tracing.otlp_endpoint,
+        "samplingRatio": float(tracing.sampling_ratio),
+    }
+
+
+def _set(fields: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in fields.items() if value is not None}
