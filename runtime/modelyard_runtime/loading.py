@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from modelyard_runtime.config import ModelTensor
     from modelyard_runtime.engine.protocol import Model
+    from modelyard_runtime.engine.torch_engine import Placement
     from modelyard_runtime.settings import RuntimeSettings
 
     Count = Callable[[str, float], None]
@@ -251,7 +252,8 @@ class _Loader:
         from modelyard_runtime.engine import torch_engine  # noqa: PLC0415
 
         artifact, config = self._artifact, self._config
-        placement = torch_engine.Placement(torch_engine.choose_device(config.device), self._threads)
+        device = torch_engine.choose_device(config.device)
+        placement = torch_engine.Placement(device, self._threads, config.dtype)
         self.context.device = placement.device.type
         if artifact.format == "HuggingFace":
             from modelyard_runtime.engine.huggingface_engine import (  # noqa: PLC0415
@@ -260,13 +262,25 @@ class _Loader:
 
             return load_huggingface(artifact.path, placement, dtype=config.dtype)
         if artifact.format == "TorchExport":
-            return torch_engine.load_export(artifact.path, placement)
+            from modelyard_runtime.engine.torch_export import load_export  # noqa: PLC0415
+
+            return load_export(artifact.path, placement)
         if artifact.format == "TorchScript" and is_script(artifact.path):
-            return torch_engine.load_script(artifact.path, placement)
+            from modelyard_runtime.engine.torch_script import load_script  # noqa: PLC0415
+
+            return load_script(artifact.path, placement)
         return self._eager(placement)
 
-    def _eager(self, placement: Any) -> Model:
-        raise NotImplementedError
+    def _eager(self, placement: Placement) -> Model:
+        from modelyard_runtime.engine.torch_eager import load_eager  # noqa: PLC0415
+
+        handler = self._required_handler()
+        self._instance = handler.make(self.context, self._config.kwargs)
+        inputs, outputs = _reaching_the_model(self._config, handler.hooks(self._instance))
+        declared = as_specs(inputs), as_specs(outputs)
+        return load_eager(
+            handler, self._instance, self._artifact.path, placement, declared=declared
+        )
 
     def _required_handler(self) -> Handler:
         artifact = self._artifact

@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+_WORDS: Final = (
+    "out of memory",
+    "can't allocate memory",
+    "failed to allocate",
+    "bad_alloc",
+    "alloc_failed",  # cuBLAS and cuDNN
+)
+
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Tell an allocator's failure from other errors.
@@ -13,7 +23,4 @@ def is_out_of_memory(error: BaseException) -> bool:
         True for Python's, numpy's, torch's and ONNX Runtime's ways to say it.
     """
     text = str(error).lower()
-    return isinstance(error, MemoryError) or any(
-        words in text
-        for words in ("out of memory", "can't allocate memory", "failed to allocate", "bad_alloc")
-    )
+    return isinstance(error, MemoryError) or any(words in text for words in _WORDS)

@@ -144,6 +144,9 @@ def test_every_request_error_has_a_status() -> None:
     assert len({error.code for error in STATUS}) == len(STATUS)
 
 
+_WRITERS = ("huggingface_engine", "mlflow_engine", "torch_export")
+
+
 def test_only_the_entry_points_read_the_environment() -> None:
     package = Path(modelyard_runtime.__file__).parent
     readers = {
@@ -151,6 +154,6 @@ def test_only_the_entry_points_read_the_environment() -> None:
         for path in package.rglob("*.py")
         if re.search(r"os\.(environ|getenv)", path.read_text())
     }
-    # These write what libraries read, and read nothing.
-    writers = {"compute.py", "engine/huggingface_engine.py", "engine/mlflow_engine.py"}
+    # These write what libraries read, and read nothing but what they put back.
+    writers = {"compute.py", *(f"engine/{name}.py" for name in _WRITERS)}
     assert readers == {"__main__.py", "fetch/__main__.py", *writers}

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
+from modelyard_runtime.engine.protocol import DTYPES
 from modelyard_runtime.errors import Reason, StartupError
 from modelyard_runtime.loading import find_artifact, load_model
 from testkit import runtime_models as models
-from testkit.runtime_serving import serving
+from testkit.runtime_serving import loaded_from, serving
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -110,13 +112,53 @@ def test_keywords_and_dictionaries_keep_their_names(tmp_path: Path) -> None:
     assert answer["first"].tolist() == [[1, 1, 1]]
 
 
-def test_bfloat16_is_served_as_float32(tmp_path: Path) -> None:
+def test_bfloat16_travels_as_it_is(tmp_path: Path) -> None:
+    module = Linear().bfloat16()
     example = (torch.zeros(2, 4, dtype=torch.bfloat16),)
-    path = export(tmp_path / "m.pt2", Linear().bfloat16(), example, dynamic_shapes=(DYNAMIC,))
+    path = export(tmp_path / "m.pt2", module, example, dynamic_shapes=(DYNAMIC,))
     model = load(path)
-    assert (model.inputs[0].datatype, model.outputs[0].datatype) == ("FP32", "FP32")
-    (got,) = model.predict((np.ones((1, 4), np.float32),))
-    assert got.dtype == np.float32
+    assert (model.inputs[0].datatype, model.outputs[0].datatype) == ("BF16", "BF16")
+    x = torch.tensor([[1.5, -2, 0.25, 3]], dtype=torch.bfloat16)
+    array = x.view(torch.uint16).numpy().view(DTYPES["BF16"])
+    (got,) = model.predict((array,))
+    assert got.dtype == DTYPES["BF16"]
+    assert got.astype(np.float32).tolist() == module(x).float().tolist()
+
+
+class Pickled:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (exec, ("raise SystemExit('code ran')",))
+
+
+def test_an_exported_program_is_data_and_never_code(tmp_path: Path) -> None:
+    path = export(tmp_path / "m.pt2", Linear(), (torch.zeros(1, 4),))
+    payload = io.BytesIO()
+    torch.save(((Pickled(),), {}), payload)
+    forged = tmp_path / "forged" / "m.pt2"
+    forged.parent.mkdir()
+    reader = torch._C.PyTorchFileReader(str(path))
+    writer = torch._C.PyTorchFileWriter(str(forged))
+    for name in reader.get_all_records():
+        if name.startswith(".data") or name in {"byteorder", "version"}:
+            continue
+        record = reader.get_record(name)
+        if name.endswith("sample_inputs/model.pt"):
+            record = payload.getvalue()
+        writer.write_record(name, record, len(record))
+    writer.write_end_of_file()
+    with pytest.raises(StartupError) as caught:
+        load(forged)
+    assert caught.value.reason is Reason.INVALID_ARTIFACT
+
+
+def test_a_wider_dtype_than_the_artifacts_is_refused(tmp_path: Path) -> None:
+    example = (torch.zeros(2, 4, dtype=torch.float16),)
+    export(tmp_path / "m.pt2", Linear().half(), example)
+    (tmp_path / "model.yaml").write_text("dtype: FP32\n")
+    with pytest.raises(StartupError) as caught:
+        loaded_from(tmp_path)
+    assert caught.value.reason is Reason.INVALID_SETTINGS
+    assert "float16" in caught.value.message
 
 
 def test_cuda_where_there_is_none(tmp_path: Path) -> None:

@@ -17,12 +17,15 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from modelyard_runtime.app import create_app
+from modelyard_runtime.loading import load_models
 from modelyard_runtime.service import Service
 from modelyard_runtime.settings import RuntimeSettings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
+
+    from modelyard_runtime.loading import Loaded
 
 
 @asynccontextmanager
@@ -42,6 +45,17 @@ def client_of(service: Service) -> httpx.AsyncClient:
     """Return a client that calls the app without sockets."""
     transport = httpx.ASGITransport(app=create_app(service))
     return httpx.AsyncClient(transport=transport, base_url="http://test")
+
+
+def loaded_from(place: Path, **settings: Any) -> Loaded:
+    """Load the one version of a model that is not served."""
+    values = {"model_path": place, "threads": 1, "device": "CPU", **settings}
+    (loaded,) = load_models(place, RuntimeSettings(**values), lambda _version: _uncounted)
+    return loaded
+
+
+def _uncounted(name: str, amount: float) -> None:
+    del name, amount
 
 
 @dataclass
