@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
 from modelyard_runtime import __version__
+from modelyard_runtime.api.closed import Closed
 from modelyard_runtime.api.edge import Edge
 from modelyard_runtime.api.health import build_router
 from modelyard_runtime.api.problems import internal_problem, problem_body, send_problem
@@ -43,7 +44,7 @@ def create_app(service: Service) -> ASGIApp:
     app.add_exception_handler(RequestError, _on_request_error)
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(Exception, _on_bug)  # the outermost layer logs it
-    return Edge(app, DataRoutes(service), service)
+    return Edge(Closed(app, service.admission), DataRoutes(service), service)
 
 
 async def _on_request_error(request: Request, error: Exception) -> Response:

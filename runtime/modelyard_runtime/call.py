@@ -26,6 +26,7 @@ class Call:
         priority: Lower is served first; 0 is the default.
         principal: Who asks, where callers are authenticated.
         source: The caller's address.
+        caller: Whose limits it counts against, while it is inside.
         shadow: A copy of another request, which counts nowhere.
         traceparent: The caller's W3C trace context.
         served: The model, once it is found.
@@ -44,6 +45,7 @@ class Call:
     priority: int = 0
     principal: str = ""
     source: str = ""
+    caller: str = ""
     shadow: bool = False
     traceparent: str = ""
     served: ServedModel | None = None

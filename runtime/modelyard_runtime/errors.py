@@ -14,6 +14,7 @@
     │   ├── NotReadyError            not_ready           loading, warming or failed
     │   ├── LoadError                load_failed         the load API: the model cannot be served
     │   ├── OverloadedError          overloaded          no room or no time; says when to come back
+    │   │   └── RateLimitedError         rate_limited        one caller asks too often or too much
     │   ├── DeadlineExceededError    timeout             the deadline passed, queued or running
     │   ├── InferenceError           model_error         the model raised
     │   ├── OutOfMemoryError         out_of_memory       a single row does not fit beside the model
@@ -118,6 +119,20 @@ class OverloadedError(RequestError):
         super().__init__(message)
         self.retry_after_s = retry_after_s
         self.reason = reason
+
+
+class RateLimitedError(OverloadedError):
+    """One caller asks too often, or too much at a time; others are not concerned.
+
+    Args:
+        message: What the caller may ask.
+        retry_after_s: Seconds until it may ask again.
+    """
+
+    code = "rate_limited"
+
+    def __init__(self, message: str, *, retry_after_s: float) -> None:
+        super().__init__(message, retry_after_s=retry_after_s, reason="rate_limited")
 
 
 class DeadlineExceededError(RequestError):

@@ -10,10 +10,12 @@ import structlog
 from modelyard_runtime.errors import (
     ClientGoneError,
     DeadlineExceededError,
+    ForbiddenError,
     InferenceError,
     NonFiniteOutputError,
     OverloadedError,
     TooLargeError,
+    UnauthorizedError,
 )
 
 if TYPE_CHECKING:
@@ -42,9 +44,13 @@ class Journal:
             code: Its HTTP status, whatever the protocol; 499 when the caller left.
             error: What ended it, unless it was answered.
         """
+        if isinstance(error, InferenceError):
+            _log.error("model failed", request_id=call.request_id, exc_info=error)
+        if call.shadow:
+            return
         metrics = self._metrics.own if call.served is None else call.served.metrics
         if error is not None:
-            _note(metrics, call, error)
+            _count(metrics, error)
         else:
             metrics.stages(decode_s=call.decode_s, wait_s=call.wait_s, encode_s=call.encode_s)
         if call.served is not None:
@@ -52,8 +58,8 @@ class Journal:
         metrics.request_done(call.protocol, code, time.perf_counter() - call.started)
 
 
-def _note(metrics: ModelMetrics, call: Call, error: BaseException) -> None:
-    """Count and log what an answer alone would hide."""
+def _count(metrics: ModelMetrics, error: BaseException) -> None:
+    """Count what an answer alone would hide."""
     if isinstance(error, OverloadedError):
         metrics.rejected(error.reason)
     elif isinstance(error, TooLargeError):
@@ -62,7 +68,7 @@ def _note(metrics: ModelMetrics, call: Call, error: BaseException) -> None:
         metrics.rejected("expired")
     elif isinstance(error, NonFiniteOutputError):
         metrics.invalid_output()
-    elif isinstance(error, InferenceError):
-        _log.error("model failed", request_id=call.request_id, exc_info=error)
+    elif isinstance(error, (UnauthorizedError, ForbiddenError)):
+        metrics.rejected("unauthorized")
     elif isinstance(error, ClientGoneError):
         metrics.rejected("cancelled")

@@ -115,7 +115,7 @@ class Process:
         status = self._listen()
         serving = loop.create_task(self._server.serve())
         grpc_serving = loop.create_task(self._serve_grpc())
-        watching = loop.create_task(self._service.directives.watch())
+        watching = loop.create_task(self._service.watch())
         starting = loop.create_task(self._service.start(grpc_serving))
         try:
             stopped = loop.create_task(self._stop.wait())

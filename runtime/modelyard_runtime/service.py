@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from modelyard_runtime.admission import Admission
+from modelyard_runtime.auth.authenticator import Authenticator
+from modelyard_runtime.auth.keys import KeysFolder
 from modelyard_runtime.directives import DirectivesFile
 from modelyard_runtime.errors import Reason, StartupError
 from modelyard_runtime.journal import Journal
 from modelyard_runtime.lifecycle import Lifecycle, State
 from modelyard_runtime.metrics import RuntimeMetrics
+from modelyard_runtime.rate_limits import RateLimits
 from modelyard_runtime.repository import Repository
 from modelyard_runtime.serving import models_in, prepare, put_in_service
 
@@ -46,12 +49,23 @@ class Service:
         self.metrics = RuntimeMetrics(settings)
         self.metrics.entered(State.STARTING, None)
         self.directives = DirectivesFile(settings.directives_file, self.metrics)
-        self.admission = Admission(settings.max_in_flight, self._retry_after_s)
+        self._keys = KeysFolder(settings.keys_dir)
+        self._authenticator = Authenticator(self._keys)
+        limits = RateLimits()
+        self.admission = Admission(
+            self.directives,
+            self._authenticator,
+            limits=limits,
+            max_in_flight=settings.max_in_flight,
+            retry_after_s=self._retry_after_s,
+        )
         self.journal = Journal(self.metrics)
         self.repository = Repository(
             self._places, self._prepare, self._put_in_service, control=settings.control
         )
         self.metrics.follow_inflight(lambda: self.admission.inflight)
+        self.directives.follow(self._authenticator.apply)
+        self.directives.follow(limits.apply)
 
     @property
     def ready(self) -> bool:
@@ -84,6 +98,7 @@ class Service:
             StartupError: Nothing can be served; the state is then ``FAILED``.
         """
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
+        self._keys.poll()
         self.directives.poll()
         started = time.perf_counter()
         try:
@@ -99,12 +114,19 @@ class Service:
         gc.freeze()
         self._enter(State.READY)
 
+    async def watch(self) -> None:
+        """Follow what may change while the process runs, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.directives.watch())
+            tasks.create_task(self._authenticator.watch())
+
     def drain(self) -> None:
         """Turn unready; requests are still answered."""
         self._enter(State.DRAINING)
 
     def close(self) -> None:
-        """Stop the engines."""
+        """Stop the engines and what follows the outside world."""
+        self._authenticator.close()
         self.repository.close()
 
     def status(self) -> dict[str, Any]:

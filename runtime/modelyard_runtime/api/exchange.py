@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from modelyard_runtime.api.content_encoding import compressed, decompressed
 from modelyard_runtime.api.events import BrokenStreamError, EventStream, send_events
-from modelyard_runtime.api.headers import header_of
+from modelyard_runtime.api.headers import header_of, lookup
 from modelyard_runtime.api.problems import (
     STATUS,
     problem_body,
@@ -28,8 +28,6 @@ from modelyard_runtime.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from starlette.types import Receive, Scope, Send
 
     from modelyard_runtime.api.problems import Headers
@@ -156,7 +154,7 @@ class DataEndpoint:
             code = 500  # the outermost layer answers and logs it
             raise
         finally:
-            self._service.admission.leave()
+            self._service.admission.leave(call)
             self._service.journal.finish(call, code, ended)
 
     def _call(self, scope: Scope, request_id: str) -> Call:
@@ -180,7 +178,7 @@ class DataEndpoint:
         """Ask the model, which is held until its answer is there; a stream has then been sent."""
         service = self._service
         headers: list[tuple[bytes, bytes]] = scope["headers"]
-        await service.admission.enter(call, _lookup(headers))
+        await service.admission.enter(call, lookup(headers))
         path: dict[str, str] = scope["path_params"]
         with service.model(path["model"], path.get("version")) as served:
             call.served = served
@@ -217,14 +215,6 @@ async def _send_reply(scope: Scope, send: Send, reply: Reply) -> None:
         if encoding is not None:
             headers = [*headers, (b"content-encoding", encoding)]
     await send_bytes(send, 200, body, headers)
-
-
-def _lookup(headers: list[tuple[bytes, bytes]]) -> Callable[[str], str | None]:
-    def find(name: str) -> str | None:
-        value = header_of(headers, name.encode("ascii"))
-        return None if value is None else value.decode("latin-1")
-
-    return find
 
 
 async def _read(headers: list[tuple[bytes, bytes]], receive: Receive, limit: int) -> bytes:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 
 def header_of(headers: list[tuple[bytes, bytes]], name: bytes) -> bytes | None:
     """Look a header up.
@@ -17,3 +22,20 @@ def header_of(headers: list[tuple[bytes, bytes]], name: bytes) -> bytes | None:
         if key == name:
             return value
     return None
+
+
+def lookup(headers: list[tuple[bytes, bytes]]) -> Callable[[str], str | None]:
+    """Give the parts that know no HTTP a way to look headers up.
+
+    Args:
+        headers: As the server gives them.
+
+    Returns:
+        Takes a lower-case name, gives the value; None when it is not there.
+    """
+
+    def find(name: str) -> str | None:
+        value = header_of(headers, name.encode("ascii"))
+        return None if value is None else value.decode("latin-1")
+
+    return find

@@ -11,17 +11,20 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 from modelyard_runtime.errors import Reason, StartupError
 from modelyard_runtime.grpc_api import inference_pb2 as pb
 from modelyard_runtime.grpc_api.health import HealthServicer
-from modelyard_runtime.grpc_api.servicer import Servicer, guarded
+from modelyard_runtime.grpc_api.servicer import Servicer, closed, guarded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from modelyard_runtime.admission import Admission
     from modelyard_runtime.errors import RequestError
     from modelyard_runtime.service import Service
 
 _SERVICE: Final = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
 _FRAMING_BYTES: Final = 1024 * 1024
 """Room beside the body limit, so that a message just over it gets our answer and not the library's."""
+_LET_IN: Final = frozenset({"ServerLive", "ServerReady", "ModelInfer", "ModelStreamInfer"})
+"""Health is open to everybody; inference asks for credentials itself, and counts who has none."""
 _MOST_BYTES: Final = 2**31 - 1
 
 
@@ -44,7 +47,7 @@ class GrpcServer:
             ],
         )
         servicer = Servicer(service, http_status)
-        self._server.add_generic_rpc_handlers((_handlers(servicer),))
+        self._server.add_generic_rpc_handlers((_handlers(servicer, service.admission),))
         health_pb2_grpc.add_HealthServicer_to_server(HealthServicer(service), self._server)
         pool = _pool_with_health()
         names = (_SERVICE.full_name, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
@@ -77,10 +80,12 @@ class GrpcServer:
         await self._server.stop(grace_s)
 
 
-def _handlers(servicer: Servicer) -> grpc.GenericRpcHandler:
+def _handlers(servicer: Servicer, admission: Admission) -> grpc.GenericRpcHandler:
     handlers = {}
     for method in _SERVICE.methods:
         behaviour = getattr(servicer, method.name)
+        if method.name not in _LET_IN:
+            behaviour = closed(behaviour, admission)
         request = getattr(pb, method.input_type.name).FromString
         response = getattr(pb, method.output_type.name).SerializeToString
         if method.server_streaming:

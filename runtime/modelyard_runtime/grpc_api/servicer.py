@@ -23,6 +23,7 @@ from modelyard_runtime.wire.grpc_v2 import decode_request, encode_answer, parame
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+    from modelyard_runtime.admission import Admission
     from modelyard_runtime.service import Service
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -145,6 +146,10 @@ class Servicer:
         self, requests: AsyncIterator[pb.ModelInferRequest], context: Any
     ) -> AsyncIterator[pb.ModelStreamInferResponse]:
         """Answer each request of a stream; an error answers its own request and ends nothing."""
+        try:  # a stream of strangers ends before it begins
+            await self._service.admission.authenticate(_lookup(context))
+        except RequestError as error:
+            await context.abort(STATUS[type(error)], str(error), trailers(error))
         await context.send_initial_metadata(self._metadata(self._call(context)))
         asked: asyncio.Queue[asyncio.Task[pb.ModelStreamInferResponse] | None]
         asked = asyncio.Queue(_STREAM_AHEAD)
@@ -201,7 +206,7 @@ class Servicer:
             ended, code = error, 500
             raise
         finally:
-            service.admission.leave()
+            service.admission.leave(call)
             service.journal.finish(call, code, ended)
         return answer
 
@@ -241,6 +246,26 @@ class Servicer:
             deadline=time.monotonic() + (most if left is None else min(most, left)),
             source=_address(context.peer()),
         )
+
+
+def closed(
+    behaviour: Callable[[Any, Any], Awaitable[Any]], admission: Admission
+) -> Callable[[Any, Any], Awaitable[Any]]:
+    """Ask who comes before an RPC tells anything of a model.
+
+    Args:
+        behaviour: The RPC.
+        admission: Knows who may come in.
+
+    Returns:
+        The RPC, which may raise what ``Admission.authenticate`` raises.
+    """
+
+    async def run(request: Any, context: Any) -> Any:
+        await admission.authenticate(_lookup(context))
+        return await behaviour(request, context)
+
+    return run
 
 
 def guarded(behaviour: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], Any]:

@@ -19,6 +19,7 @@ from modelyard_runtime.errors import (
     NotReadyError,
     OutOfMemoryError,
     OverloadedError,
+    RateLimitedError,
     RequestError,
     TooLargeError,
     UnauthorizedError,
@@ -39,6 +40,7 @@ STATUS: Final[Mapping[type[RequestError], grpc.StatusCode]] = {
     UnsupportedMediaError: grpc.StatusCode.UNIMPLEMENTED,
     OverloadedError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     OutOfMemoryError: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    RateLimitedError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     InferenceError: grpc.StatusCode.INTERNAL,
     NonFiniteOutputError: grpc.StatusCode.INTERNAL,
     NotReadyError: grpc.StatusCode.UNAVAILABLE,
@@ -61,4 +63,6 @@ def trailers(error: RequestError) -> tuple[tuple[str, str], ...]:
         seconds = error.retry_after_s
         words.append(("retry-after", str(max(1, math.ceil(seconds)))))
         words.append(("retry-after-ms", str(max(1, math.ceil(seconds * 1000)))))
+    elif isinstance(error, UnauthorizedError):
+        words.append(("www-authenticate", error.challenge))
     return tuple(words)
