@@ -22,7 +22,8 @@ class Call:
         request_id: Echoed or made.
         protocol: ``rest``, ``grpc``, ``v1``, ``predict`` or ``generate``.
         started: ``time.perf_counter`` when its head arrived.
-        deadline: On the event loop's clock, in seconds.
+        deadline: On the event loop's clock, in seconds; the caller's own until the model is found,
+            which then shortens it to its own.
         priority: Lower is served first; 0 is the default.
         principal: Who asks, where callers are authenticated.
         source: The caller's address.
@@ -57,6 +58,17 @@ class Call:
     encode_s: float = 0.0
 
 
+def shorten(call: Call, most_s: float) -> None:
+    """Move a call's deadline forward, never back.
+
+    Args:
+        call: The request's journey.
+        most_s: Time that it may take since its head arrived, in seconds.
+    """
+    elapsed = time.perf_counter() - call.started
+    call.deadline = min(call.deadline, time.monotonic() - elapsed + most_s)
+
+
 def apply_parameters(parameters: Mapping[str, Any], call: Call) -> None:
     """Note the request parameters that the protocol reserves.
 
@@ -77,6 +89,5 @@ def apply_parameters(parameters: Mapping[str, Any], call: Call) -> None:
                 f"parameter {word!r} must be an integer of at least 0, got {str(value)[:40]}"
             )
     if timeout := parameters.get("timeout"):
-        elapsed = time.perf_counter() - call.started
-        call.deadline = min(call.deadline, time.monotonic() - elapsed + timeout / 1e6)
+        shorten(call, timeout / 1e6)
     call.priority = parameters.get("priority", 0)

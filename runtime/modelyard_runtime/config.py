@@ -48,6 +48,7 @@ _SETTINGS: Final[Mapping[str, str]] = {
     "queue.max_requests": "max_queue_size",
     "queue.max_bytes": "max_queue_bytes",
     "queue.default_timeout_ms": "request_timeout_s",
+    "limits.stream_idle_ms": "stream_idle_s",
     "warmup.iterations": "warmup_iterations",
 }
 """Key of the file → the setting that says the same."""
@@ -175,6 +176,8 @@ class Limits(_Strict):
 
     max_elements: _Positive | None = None
     """Elements of all its tensors together."""
+    stream_idle_ms: _Milliseconds = _default("stream_idle_s") * 1000
+    """Longest silence of a stream."""
 
 
 class ModelConfig(_Strict):
@@ -292,7 +295,7 @@ def _completed(
 def _as_document(leaf: str, value: Any) -> Any:
     if leaf in {"inputs", "outputs"}:
         return [tensor.model_dump() for tensor in value]
-    return value * 1000 if leaf == "default_timeout_ms" else value
+    return value * 1000 if leaf in {"default_timeout_ms", "stream_idle_ms"} else value
 
 
 def _problems(error: ValidationError) -> str:

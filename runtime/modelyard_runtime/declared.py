@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from modelyard_runtime.engine.protocol import ANY, DTYPES, TensorSpec
@@ -54,7 +55,18 @@ def as_specs(declared: Sequence[ModelTensor]) -> tuple[TensorSpec, ...]:
     Returns:
         The same.
     """
-    return tuple(TensorSpec(each.name, each.dtype, each.shape) for each in declared)
+    return tuple(
+        TensorSpec(each.name, each.dtype, each.shape, fill=_fill(each), labels=each.labels)
+        for each in declared
+    )
+
+
+def _fill(tensor: ModelTensor) -> float | bool | str | None:
+    if not tensor.optional:
+        return None
+    if tensor.pad_value is None:
+        return "" if tensor.dtype == "BYTES" else 0
+    return tensor.pad_value
 
 
 def _completed(
@@ -94,7 +106,14 @@ def _one(kind: str, spec: TensorSpec, declared: ModelTensor) -> TensorSpec:
         shape = tuple(
             has if want == -1 else want for want, has in zip(shape, spec.shape, strict=True)
         )
-    return TensorSpec(declared.name, declared.dtype, shape, casts=spec.casts)
+    return replace(
+        spec,
+        name=declared.name,
+        datatype=declared.dtype,
+        shape=shape,
+        fill=_fill(declared),
+        labels=declared.labels or spec.labels,
+    )
 
 
 def _size_fits(kind: str, declared: int, found: int) -> bool:

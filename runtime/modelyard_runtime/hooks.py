@@ -21,8 +21,9 @@ from modelyard_runtime.tensors import datatype_of
 from modelyard_runtime.values import ValueMismatchError, as_arrays, as_named
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
+    from modelyard_runtime.config import ModelConfig
     from modelyard_runtime.engine.protocol import Array, Arrays, Model
     from modelyard_runtime.handler import Context
 
@@ -75,6 +76,16 @@ class Hooks:
         self._inputs = tuple(inputs) if "preprocess" in found else ()
         self._outputs = tuple(outputs) if "postprocess" in found else ()
         self._threads = _HookThreads(_THREADS)
+
+    @property
+    def model(self) -> Model:
+        """What they are around."""
+        return self._model
+
+    @property
+    def config(self) -> ModelConfig:
+        """How the model is served."""
+        return self._context.config
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -135,7 +146,7 @@ class Hooks:
         answer = await self._call("postprocess", named)
         return self._checked("postprocess", named if answer is None else answer, self.outputs)
 
-    async def stream(self, asked: Asked) -> AsyncIterator[dict[str, Array]]:
+    async def stream(self, asked: Asked) -> AsyncGenerator[dict[str, Array]]:
         """Answer in parts.
 
         Args:
@@ -157,7 +168,7 @@ class Hooks:
         except Exception as error:
             raise self._failed("stream", error) from error
         finally:
-            await parts.aclose()  # type: ignore[attr-defined]
+            await parts.aclose()
 
     def learn_outputs(self, outputs: Arrays) -> None:
         """Find out what ``postprocess`` gives, where nobody has declared it.
@@ -195,7 +206,7 @@ class Hooks:
         except Exception as error:
             raise self._failed(name, error) from error
 
-    async def _parts(self, request: Request) -> AsyncIterator[Any]:
+    async def _parts(self, request: Request) -> AsyncGenerator[Any]:
         hook = self._found["stream"]
         own = unwrapped(hook)
         if inspect.isasyncgenfunction(own) or inspect.iscoroutinefunction(own):

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from modelyard_runtime.engine.protocol import ANY
+from modelyard_runtime.errors import (
+    DeadlineExceededError,
+    InferenceError,
+    InvalidInputError,
+    TooLargeError,
+)
 from modelyard_runtime.signature import Signature
 from modelyard_runtime.tensors import datatype_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Hashable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Coroutine, Hashable, Mapping, Sequence
 
     from modelyard_runtime.batching.batcher import Batcher
     from modelyard_runtime.call import Call
-    from modelyard_runtime.engine.protocol import Array, Arrays, Model, TensorSpec
+    from modelyard_runtime.engine.protocol import Array, Arrays, TensorSpec
+    from modelyard_runtime.hooks import Hooks
     from modelyard_runtime.model_metrics import ModelMetrics
     from modelyard_runtime.model_statistics import Statistics
 
@@ -55,7 +64,7 @@ class ServedModel:
     Args:
         name: The served name.
         version: The version in the repository.
-        model: The model.
+        hooks: The model, its configuration, and the hooks around it.
         batcher: Its queue.
         statistics: What it has done.
         metrics: Where its series are.
@@ -65,18 +74,28 @@ class ServedModel:
         self,
         name: str,
         version: str,
-        model: Model,
+        hooks: Hooks,
         batcher: Batcher[Arrays, Arrays],
         statistics: Statistics,
         metrics: ModelMetrics,
     ) -> None:
         self.name = name
         self.version = version
-        self.model = model
+        self.hooks = hooks
+        self.model = model = hooks.model
         self.batcher = batcher
         self.metrics = metrics
         self.load_seconds = 0.0
-        self.signature = Signature(model.inputs, model.outputs, batched=model.batched)
+        self.timeout_s = hooks.config.queue.default_timeout_ms / 1000
+        """Deadline of a request whose caller states none, or a later one."""
+        self.signature = Signature(
+            hooks.inputs,
+            hooks.outputs,
+            batched=model.batched and not hooks.preprocesses,
+            answers_rows=model.batched,
+        )
+        """What callers send and get."""
+        self._taken = Signature(model.inputs, model.outputs, batched=model.batched)
         self.statistics = statistics
         self._holders = 0
         self._free = asyncio.Event()
@@ -105,10 +124,16 @@ class ServedModel:
         Raises:
             RequestError: See the tree in ``errors.py``.
         """
+        self._require_small(question)
+        hooks = self.hooks
         call.rows = question.rows
         begun = time.perf_counter()
         try:
-            return await self.batcher.submit(
+            if hooks.preprocesses:
+                arrays = await _in_time(hooks.preprocess(question), call)
+                question = self._translated(question, arrays)
+                call.rows = question.rows
+            outputs = await self.batcher.submit(
                 question.arrays,
                 key=question.key,
                 rows=question.rows,
@@ -116,26 +141,75 @@ class ServedModel:
                 priority=call.priority,
                 nbytes=question.nbytes,
             )
+            if hooks.postprocesses:
+                outputs = await _in_time(hooks.postprocess(outputs), call)
+            return outputs
         finally:
             call.wait_s = time.perf_counter() - begun
 
     async def stream(self, question: Question, call: Call) -> AsyncGenerator[dict[str, Array]]:
-        """Answer one question in parts.
+        """Answer one question in parts; a model without the hook ``stream`` answers in one.
+
+        The call's deadline holds for the first part. From then on the stream may last as long as it
+        is never silent for longer than ``limits.stream_idle_ms``.
 
         Args:
             question: What the model is asked.
             call: The request that asks.
 
         Yields:
-            Output's name → array; a model that does not stream gives all of them at once.
+            Name → array of each part.
 
         Raises:
-            RequestError: As ``answer``.
+            RequestError: See the tree in ``errors.py``.
         """
-        outputs = await self.answer(question, call)
-        yield {
-            spec.name: array for spec, array in zip(self.signature.outputs, outputs, strict=True)
-        }
+        if not self.hooks.streams:
+            outputs = await self.answer(question, call)
+            self.metrics.first_output(time.perf_counter() - call.started)
+            yield {
+                spec.name: array
+                for spec, array in zip(self.signature.outputs, outputs, strict=True)
+            }
+            return
+        self._require_small(question)
+        call.rows = question.rows
+        begun = time.perf_counter()
+        parts = self.hooks.stream(question)
+        idle_s = self.hooks.config.limits.stream_idle_ms / 1000
+        until, first = call.deadline, True
+        try:
+            while True:
+                try:
+                    async with asyncio.timeout_at(min(until, time.monotonic() + idle_s)):
+                        part = await anext(parts)
+                except StopAsyncIteration:
+                    return
+                except TimeoutError:
+                    raise DeadlineExceededError("the stream was silent for too long") from None
+                if first:
+                    self.metrics.first_output(time.perf_counter() - call.started)
+                until, first = math.inf, False
+                yield part
+        finally:
+            await parts.aclose()
+            call.wait_s = time.perf_counter() - begun
+
+    def _require_small(self, question: Question) -> None:
+        most = self.hooks.config.limits.max_elements
+        if most is not None:
+            elements = sum(array.size for array in question.arrays)
+            if elements > most:
+                raise TooLargeError(
+                    f"the request holds {elements} values, the model takes {most} at once"
+                )
+
+    def _translated(self, question: Question, arrays: Arrays) -> Question:
+        """Put what ``preprocess`` gave in the place of what the caller sent."""
+        try:
+            rows = self._taken.rows(arrays)
+        except InvalidInputError as error:  # the handler's mistake, not the caller's
+            raise InferenceError(f"the handler's preprocess failed: {error}") from error
+        return question._replace(arrays=arrays, rows=rows, key=self._taken.key(arrays))
 
     async def retire(self) -> None:
         """Wait until nobody holds the model, then let it go."""
@@ -145,6 +219,7 @@ class ServedModel:
     def close(self) -> None:
         """Stop the queue and free the model, whoever holds it."""
         self.batcher.close()
+        self.hooks.close()
         self.model.close()
         self.metrics.close()
 
@@ -164,8 +239,8 @@ class ServedModel:
             "name": self.name,
             "versions": list(versions) or [self.version],
             "platform": self.model.platform,
-            "inputs": [spec.as_document() for spec in self.model.inputs],
-            "outputs": [spec.as_document() for spec in self.model.outputs],
+            "inputs": [spec.as_document() for spec in self.signature.inputs],
+            "outputs": [spec.as_document() for spec in self.signature.outputs],
         }
 
     def config(self) -> dict[str, Any]:
@@ -178,15 +253,15 @@ class ServedModel:
         References:
             Triton, "Model Configuration Extension".
         """
-        model, limits = self.model, self.batcher.limits
-        skip = 1 if model.batched else 0
+        model, limits, signature = self.model, self.batcher.limits, self.signature
+        skip = 1 if signature.batched else 0
         return {
             "name": self.name,
             "platform": model.platform,
             "backend": model.format.lower(),
-            "max_batch_size": limits.max_rows if model.batched else 0,
-            "input": [_config_tensor(spec, skip) for spec in model.inputs],
-            "output": [_config_tensor(spec, skip) for spec in model.outputs],
+            "max_batch_size": limits.max_rows if signature.batched else 0,
+            "input": [_config_tensor(spec, skip) for spec in signature.inputs],
+            "output": [_config_tensor(spec, skip) for spec in signature.outputs],
             "dynamic_batching": {
                 "max_queue_delay_microseconds": round(limits.max_delay_s * 1e6),
             },
@@ -216,8 +291,8 @@ class ServedModel:
             "device": self.model.device,
             "loadSeconds": round(self.load_seconds, 3),
             "batched": self.model.batched,
-            "inputs": [spec.as_document() for spec in self.model.inputs],
-            "outputs": [spec.as_document() for spec in self.model.outputs],
+            "inputs": [spec.as_document() for spec in self.signature.inputs],
+            "outputs": [spec.as_document() for spec in self.signature.outputs],
         }
 
 
@@ -225,6 +300,14 @@ def _nbytes(array: Array) -> int:
     if array.dtype.kind == "O":  # an array of strings holds pointers only
         return array.nbytes + sum(map(len, array.reshape(-1).tolist()))
     return array.nbytes
+
+
+async def _in_time(hook: Coroutine[Any, Any, Arrays], call: Call) -> Arrays:
+    try:
+        async with asyncio.timeout_at(call.deadline):
+            return await hook
+    except TimeoutError:  # the hooks' own never come through
+        raise DeadlineExceededError("the deadline passed in the model's handler") from None
 
 
 def _config_tensor(spec: TensorSpec, skip: int) -> dict[str, Any]:
@@ -243,8 +326,7 @@ def declared_outputs(specs: Sequence[TensorSpec], outputs: Arrays) -> tuple[Tens
     Returns:
         The outputs, with no ``ANY`` left.
     """
-    cls = type(specs[0])
     return tuple(
-        cls(spec.name, datatype_of(array), spec.shape) if spec.datatype == ANY else spec
+        replace(spec, datatype=datatype_of(array)) if spec.datatype == ANY else spec
         for spec, array in zip(specs, outputs, strict=True)
     )

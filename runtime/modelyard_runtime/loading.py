@@ -15,7 +15,7 @@ import structlog
 
 from modelyard_runtime.artifacts import Artifact, find_artifact, find_artifacts, is_script
 from modelyard_runtime.compute import bound_thread_pools, compute_threads
-from modelyard_runtime.config import CONFIG_FILE, ModelConfig, read_config
+from modelyard_runtime.config import CONFIG_FILE, ModelConfig
 from modelyard_runtime.declared import as_specs, declare
 from modelyard_runtime.errors import Reason, StartupError
 from modelyard_runtime.handler import Context, Handler
@@ -79,13 +79,14 @@ class Loaded:
 
 
 def load_models(
-    place: Path, settings: RuntimeSettings, count_of: Callable[[str], Count]
+    place: Path, settings: RuntimeSettings, config: ModelConfig, count_of: Callable[[str], Count]
 ) -> list[Loaded]:
     """Load every version of a model that is to be served.
 
     Args:
         place: Its file or folder.
         settings: The environment.
+        config: What ``read_config`` gave.
         count_of: Version → how its handler counts.
 
     Returns:
@@ -94,7 +95,6 @@ def load_models(
     Raises:
         StartupError: With the reason of the contract.
     """
-    config = read_config(place, settings)
     own_code = settings.handler_file
     if own_code is None and config.entry is not None:
         own_code = _entry_file(place, config.entry)
@@ -108,6 +108,7 @@ def load_models(
             or settings.allow_pickle
             or settings.model_path is not None
         )
+        _require_allowed(artifact, config)
         handler = _handler(artifact, config, trusted=trusted)
         loaded.append(_load_version(artifact, config, handler, count_of(artifact.version)))
     return loaded
@@ -131,6 +132,7 @@ def load_model(artifact: Artifact, *, device: str, threads: int, allow_pickle: b
     config = ModelConfig.model_validate(
         {"device": device, "threads": threads, "allow_pickle": allow_pickle}
     )
+    _require_allowed(artifact, config)
     return _load_version(artifact, config, None, _uncounted).model
 
 
@@ -155,7 +157,6 @@ def out_of_memory(path: Path) -> StartupError:
 def _load_version(
     artifact: Artifact, config: ModelConfig, handler: Handler | None, count: Count
 ) -> Loaded:
-    _require_allowed(artifact, config)
     threads = compute_threads(config.threads)
     bound_thread_pools(threads)
     folder = artifact.path if artifact.path.is_dir() else artifact.path.parent
@@ -317,6 +318,10 @@ def _handler(artifact: Artifact, config: ModelConfig, *, trusted: bool) -> Handl
     """Import the user's file, if there is one that is meant to run and may."""
     path, named = artifact.handler, config.entry is not None
     if path is None:
+        if config.kwargs and not named:
+            raise StartupError(
+                Reason.INVALID_HANDLER, "kwargs are given, and there is no handler.py to take them"
+            )
         if named:
             raise StartupError(
                 Reason.INVALID_HANDLER,

@@ -9,6 +9,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from modelyard_runtime import __version__
+from modelyard_runtime.counters import Counters
 from modelyard_runtime.model_metrics import Families
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class RuntimeMetrics:
             "modelyard_build_info", "1, labelled with the version.", ("runtime",), registry=registry
         ).labels(__version__).set(1)
         self._families = Families(registry)
+        self._counters = Counters(registry)
         self.own: ModelMetrics = self.model(settings.model_name or "", settings.model_version)
         """Of the model that the process was started for; also of requests that name no known one."""
         labels = {
@@ -89,6 +91,18 @@ class RuntimeMetrics:
             asked for again before that, for a model that replaces the other.
         """
         return self._families.use((name, version, self._revision))
+
+    def counters(self, name: str, version: str) -> Callable[[str, float], None]:
+        """Let a model's handler count.
+
+        Args:
+            name: The served name.
+            version: The version, as the label is to say it.
+
+        Returns:
+            Takes a counter's name and an amount; may be called from any thread.
+        """
+        return self._counters.of(name, version, self._revision)
 
     def directives_read(self, *, applied: bool) -> None:
         """Count a change of the directives file.

@@ -187,8 +187,13 @@ class Service:
         return models_in(repository)
 
     def _prepare(self, name: str, place: Path) -> list[Prepared]:
-        del name
-        return prepare(place, self.settings, on_warming=lambda: self._enter(State.WARMING))
+        return prepare(
+            name,
+            place,
+            self.settings,
+            self.metrics,
+            on_warming=lambda: self._enter(State.WARMING),
+        )
 
     def _put_in_service(self, name: str, prepared: Prepared) -> ServedModel:
         return put_in_service(name, prepared, self.settings, self.metrics)

@@ -10,9 +10,10 @@ import structlog
 
 from modelyard_runtime.batching.batcher import Batcher
 from modelyard_runtime.batching.calls import BatchLimits
-from modelyard_runtime.compute import compute_threads
+from modelyard_runtime.config import CONFIG_FILE, read_config
+from modelyard_runtime.errors import Reason, StartupError
 from modelyard_runtime.inference import ServedModel, declared_outputs
-from modelyard_runtime.loading import find_artifact, load_model
+from modelyard_runtime.loading import load_models
 from modelyard_runtime.model_calls import ModelCalls
 from modelyard_runtime.model_statistics import Statistics
 from modelyard_runtime.settings import MODEL_NAME_PATTERN
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from modelyard_runtime.config import ModelConfig
     from modelyard_runtime.engine.protocol import Arrays, Model
+    from modelyard_runtime.hooks import Hooks
+    from modelyard_runtime.loading import Loaded
     from modelyard_runtime.metrics import RuntimeMetrics
     from modelyard_runtime.model_metrics import ModelMetrics
     from modelyard_runtime.settings import RuntimeSettings
@@ -58,23 +62,30 @@ class Prepared:
 
     Attributes:
         version: Its version in the repository.
-        model: The model.
+        hooks: The model, its configuration, and the hooks around it.
         warmth: What warming found out.
     """
 
     version: str
-    model: Model
+    hooks: Hooks
     warmth: Warmth
 
 
 def prepare(
-    place: Path, settings: RuntimeSettings, *, on_warming: Callable[[], None]
+    name: str,
+    place: Path,
+    settings: RuntimeSettings,
+    metrics: RuntimeMetrics,
+    *,
+    on_warming: Callable[[], None],
 ) -> list[Prepared]:
     """Load and warm a model; takes as long as it takes.
 
     Args:
+        name: The served name.
         place: Its file or folder.
         settings: How it is to run.
+        metrics: Where its handler counts.
         on_warming: Told when loading is done and warming begins.
 
     Returns:
@@ -83,16 +94,36 @@ def prepare(
     Raises:
         StartupError: With the reason of the contract.
     """
-    artifact = find_artifact(place, model_format=settings.model_format)
-    model = load_model(
-        artifact,
-        device=settings.device,
-        threads=compute_threads(settings.threads),
-        allow_pickle=settings.allow_pickle,
-    )
+    config = read_config(place, settings)
+    if settings.model_name is None and config.name not in {None, name}:
+        raise StartupError(
+            Reason.INVALID_SETTINGS,
+            f"{name}/{CONFIG_FILE}: name is {config.name!r}, the folder is called {name!r}",
+            hint="Call the folder like the model, or leave name out.",
+        )
+
+    def count_of(version: str) -> Callable[[str, float], None]:
+        return metrics.counters(name, _label(name, version, settings))
+
+    loaded = load_models(place, settings, config, count_of)
     on_warming()
-    warmth = warm(model, max_rows=_most_rows(model, settings))
-    return [Prepared(artifact.version, model, warmth)]
+    try:
+        return [_warmed(each) for each in loaded]
+    except BaseException:
+        for each in loaded:
+            each.hooks.close()
+            each.model.close()
+        raise
+
+
+def _warmed(loaded: Loaded) -> Prepared:
+    model, hooks = loaded.model, loaded.hooks
+    warmth = warm(model, max_rows=_most_rows(model, loaded.config))
+    model.batched = warmth.batched
+    if warmth.outputs is not None:
+        model.outputs = declared_outputs(model.outputs, warmth.outputs)
+        hooks.learn_outputs(warmth.outputs)
+    return Prepared(loaded.artifact.version, hooks, warmth)
 
 
 def put_in_service(
@@ -109,27 +140,23 @@ def put_in_service(
     Returns:
         The model, answering.
     """
-    model, warmth = prepared.model, prepared.warmth
-    model.batched = warmth.batched
-    if warmth.outputs is not None:
-        model.outputs = declared_outputs(model.outputs, warmth.outputs)
+    hooks, warmth = prepared.hooks, prepared.warmth
+    model, config = hooks.model, hooks.config
+    batching = config.batching
     inline = warmth.forward_s is not None and warmth.forward_s < INLINE_FORWARD_S
     limits = BatchLimits(
-        max_rows=_most_rows(model, settings) if model.batched else 1,
-        max_delay_s=settings.max_delay_ms / 1000,
-        target_s=settings.target_latency_ms and settings.target_latency_ms / 1000,
-        max_queue=settings.max_queue_size,
-        max_bytes=settings.max_queue_bytes,
+        max_rows=_most_rows(model, config) if model.batched else 1,
+        max_delay_s=batching.max_delay_ms / 1000,
+        target_s=batching.target_latency_ms and batching.target_latency_ms / 1000,
+        max_queue=config.queue.max_requests,
+        max_bytes=config.queue.max_bytes,
         inline=inline,
     )
-    # In a pod the label is the user's word for the version; a folder of models has its own.
-    labelled = name == settings.model_name and "model_version" in settings.model_fields_set
-    label = settings.model_version if labelled else prepared.version
-    series = metrics.model(name, label)
+    series = metrics.model(name, _label(name, prepared.version, settings))
     statistics = Statistics(series)
     batcher: Batcher[Arrays, Arrays] = Batcher(ModelCalls(model), limits, observer=statistics)
     _follow(batcher, series)
-    served = ServedModel(name, prepared.version, model, batcher, statistics, series)
+    served = ServedModel(name, prepared.version, hooks, batcher, statistics, series)
     _log.info("model ready", model=name, **_described(model, limits))
     return served
 
@@ -152,5 +179,11 @@ def _described(model: Model, limits: BatchLimits) -> dict[str, Any]:
     }
 
 
-def _most_rows(model: Model, settings: RuntimeSettings) -> int:
-    return min(settings.max_batch_size, model.max_rows or settings.max_batch_size)
+def _label(name: str, version: str, settings: RuntimeSettings) -> str:
+    """In a pod the label is the user's word for the version; a folder of models has its own."""
+    labelled = name == settings.model_name and "model_version" in settings.model_fields_set
+    return settings.model_version if labelled else version
+
+
+def _most_rows(model: Model, config: ModelConfig) -> int:
+    return min(config.batching.max_size, model.max_rows or config.batching.max_size)

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
 from modelyard_runtime.engine.protocol import ANY, DTYPES
 from modelyard_runtime.errors import InvalidInputError, MalformedRequestError
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
 
-    import numpy as np
-
-    from modelyard_runtime.engine.protocol import Arrays, TensorSpec
+    from modelyard_runtime.engine.protocol import Array, Arrays, TensorSpec
 
 _MAX_RANK: Final = 32
 _MAX_ELEMENTS: Final = 2**62
@@ -27,15 +27,22 @@ class Signature:
     Args:
         inputs: What it takes.
         outputs: What it gives.
-        batched: Whether the first axis counts rows that do not depend on one another.
+        batched: Whether the first axis of the inputs counts rows that do not depend on one another.
+        answers_rows: Whether the first axis of the outputs counts rows; None: as for the inputs.
     """
 
     def __init__(
-        self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], *, batched: bool
+        self,
+        inputs: Sequence[TensorSpec],
+        outputs: Sequence[TensorSpec],
+        *,
+        batched: bool,
+        answers_rows: bool | None = None,
     ) -> None:
         self.inputs = tuple(inputs)
         self.outputs = tuple(outputs)
         self.batched = batched
+        self.answers_rows = batched if answers_rows is None else answers_rows
         self._inputs = {spec.name: (at, spec) for at, spec in enumerate(self.inputs)}
         self._outputs = {spec.name: at for at, spec in enumerate(self.outputs)}
         self.all_outputs = tuple(range(len(self.outputs)))
@@ -97,14 +104,19 @@ class Signature:
             found: Position → array.
 
         Returns:
-            One array per declared input.
+            One array per declared input; optional ones that are missing are filled.
 
         Raises:
             InvalidInputError: An input is missing.
         """
         if len(found) != len(self.inputs):
-            absent = [spec for at, spec in enumerate(self.inputs) if at not in found]
-            raise InvalidInputError(f"missing input: {_listed(absent)}")
+            missing = [(at, spec) for at, spec in enumerate(self.inputs) if at not in found]
+            required = [spec for _, spec in missing if spec.fill is None]
+            if required or not found:
+                raise InvalidInputError(f"missing input: {_listed(required or self.inputs)}")
+            first = next(iter(found.values()))
+            rows = first.shape[0] if first.ndim else 1
+            found = {**found, **{at: _filled(spec, rows) for at, spec in missing}}
         return tuple(found[at] for at in range(len(found)))
 
     def rows(self, arrays: Arrays) -> int:
@@ -146,6 +158,12 @@ class Signature:
         if not self.batched:
             return None
         return tuple((array.shape[1:], array.dtype.char) for array in arrays)
+
+
+def _filled(spec: TensorSpec, rows: int) -> Array:
+    shape = [rows if size == -1 else size for size in spec.shape or ()]
+    fill = spec.fill.encode() if isinstance(spec.fill, str) else spec.fill
+    return np.full(shape, fill, DTYPES[spec.datatype])
 
 
 def checked_dtype(given: object, spec: TensorSpec) -> np.dtype[Any]:

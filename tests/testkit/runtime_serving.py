@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from modelyard_runtime.app import create_app
+from modelyard_runtime.config import read_config
 from modelyard_runtime.loading import load_models
 from modelyard_runtime.service import Service
 from modelyard_runtime.settings import RuntimeSettings
@@ -50,7 +51,9 @@ def client_of(service: Service) -> httpx.AsyncClient:
 def loaded_from(place: Path, **settings: Any) -> Loaded:
     """Load the one version of a model that is not served."""
     values = {"model_path": place, "threads": 1, "device": "CPU", **settings}
-    (loaded,) = load_models(place, RuntimeSettings(**values), lambda _version: _uncounted)
+    of_process = RuntimeSettings(**values)
+    config = read_config(place, of_process)
+    (loaded,) = load_models(place, of_process, config, lambda _version: _uncounted)
     return loaded
 
 

@@ -57,7 +57,7 @@ async def send_events(send: Send, stream: EventStream, call: Call) -> None:
     Args:
         send: The ASGI callable.
         stream: The answer.
-        call: Its journey; its deadline counts for the first part, which is timed.
+        call: Its journey; its deadline counts for the first part.
 
     Raises:
         RequestError: There is no first part; nothing has been sent.
@@ -69,8 +69,6 @@ async def send_events(send: Send, stream: EventStream, call: Call) -> None:
     begun = False
     try:
         part = await _next(parts, call.deadline, "the deadline passed before the first part")
-        if part is not None and call.served is not None:
-            call.served.metrics.first_output(time.perf_counter() - call.started)
         begun = True
         await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
         while part is not None:

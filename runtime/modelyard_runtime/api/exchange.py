@@ -6,6 +6,7 @@ An ASGI class, not a FastAPI endpoint, which would cost more than most models.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
@@ -19,7 +20,7 @@ from modelyard_runtime.api.problems import (
     send_json,
     send_problem,
 )
-from modelyard_runtime.call import Call
+from modelyard_runtime.call import Call, shorten
 from modelyard_runtime.errors import (
     ClientGoneError,
     DeadlineExceededError,
@@ -119,7 +120,6 @@ class DataEndpoint:
     def __init__(self, service: Service, form: Format) -> None:
         self._service = service
         self._form = form
-        self._most_s = service.settings.request_timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request.
@@ -163,16 +163,9 @@ class DataEndpoint:
             request_id=request_id,
             protocol=self._form.protocol,
             started=scope["modelyard.started"],
-            deadline=time.monotonic() + self._timeout_s(scope["headers"]),
+            deadline=time.monotonic() + _asked_s(scope["headers"]),
             source=client[0] if client else "",
         )
-
-    def _timeout_s(self, headers: list[tuple[bytes, bytes]]) -> float:
-        """Take the caller's own time-out where it is the shorter one."""
-        asked = header_of(headers, _DEADLINE)
-        if asked is None or not asked.isdigit():  # what says nothing changes nothing
-            return self._most_s
-        return min(self._most_s, int(asked) / 1000)
 
     async def _reply(self, scope: Scope, receive: Receive, send: Send, call: Call) -> Reply | None:
         """Ask the model, which is held until its answer is there; a stream has then been sent."""
@@ -182,6 +175,7 @@ class DataEndpoint:
         path: dict[str, str] = scope["path_params"]
         with service.model(path["model"], path.get("version")) as served:
             call.served = served
+            shorten(call, served.timeout_s)
             limit = service.directives.current.max_body_bytes
             watch = _Watch(receive, call.deadline)
             try:
@@ -215,6 +209,14 @@ async def _send_reply(scope: Scope, send: Send, reply: Reply) -> None:
         if encoding is not None:
             headers = [*headers, (b"content-encoding", encoding)]
     await send_bytes(send, 200, body, headers)
+
+
+def _asked_s(headers: list[tuple[bytes, bytes]]) -> float:
+    """Read how long the caller will wait; the model shortens it to its own time-out."""
+    asked = header_of(headers, _DEADLINE)
+    if asked is None or not asked.isdigit():  # what says nothing changes nothing
+        return math.inf
+    return int(asked) / 1000
 
 
 async def _read(headers: list[tuple[bytes, bytes]], receive: Receive, limit: int) -> bytes:

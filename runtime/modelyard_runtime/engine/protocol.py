@@ -48,12 +48,16 @@ class TensorSpec:
         datatype: A key of ``DTYPES``, or ``ANY``.
         shape: Sizes; -1 is any size. None: the artifact does not say.
         casts: Whether other numeric datatypes are taken too, and converted.
+        fill: Inputs: what stands in for it where a request leaves it out; None: no request may.
+        labels: Outputs: what the positions of the last axis mean; empty: nobody knows.
     """
 
     name: str
     datatype: str
     shape: tuple[int, ...] | None
     casts: bool = False
+    fill: float | bool | str | None = None
+    labels: tuple[str, ...] = ()
 
     def as_document(self) -> dict[str, Any]:
         """Return the tensor metadata of the Open Inference Protocol.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,7 +12,7 @@ import grpc
 import structlog
 
 from modelyard_runtime import __version__
-from modelyard_runtime.call import Call, apply_parameters
+from modelyard_runtime.call import Call, apply_parameters, shorten
 from modelyard_runtime.errors import ClientGoneError, NotFoundError, RequestError, TooLargeError
 from modelyard_runtime.extensions import EXTENSIONS
 from modelyard_runtime.grpc_api import inference_pb2 as pb
@@ -215,6 +216,7 @@ class Servicer:
         limit = self._service.directives.current.max_body_bytes
         with self._service.model(request.model_name, request.model_version or None) as served:
             call.served = served
+            shorten(call, served.timeout_s)
             begun = clock()
             if request.ByteSize() > limit:
                 raise TooLargeError(f"the message is larger than {limit} bytes")
@@ -237,13 +239,12 @@ class Servicer:
         )
 
     def _call(self, context: Any) -> Call:
-        most = self._service.settings.request_timeout_s
         left = context.time_remaining()
         return Call(
             request_id=accepted_request_id(_lookup(context)("x-request-id")),
             protocol="grpc",
             started=time.perf_counter(),
-            deadline=time.monotonic() + (most if left is None else min(most, left)),
+            deadline=math.inf if left is None else time.monotonic() + left,
             source=_address(context.peer()),
         )
 

@@ -119,9 +119,10 @@ def encode_answer(
     )
     signature = served.signature
     for at, count in zip(question.outputs, classes, strict=True):
-        name, array = signature.outputs[at].name, outputs[at]
+        spec, array = signature.outputs[at], outputs[at]
+        name = spec.name
         if count:
-            array = classify(array, count, name=name, batched=signature.batched)
+            array = classify(array, count, spec, batched=signature.answers_rows)
         if array.dtype.kind in "fV" and not np.isfinite(array).all():
             served.metrics.invalid_output()
         response.outputs.add(name=name, datatype=datatype_of(array), shape=array.shape)

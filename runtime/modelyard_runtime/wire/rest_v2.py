@@ -134,9 +134,10 @@ def encode_answer(served: ServedModel, asked: RestQuestion, outputs: Arrays) -> 
     tensors = document["outputs"] = []
     signature = served.signature
     for at, binary, classes in wanted:
-        name, array = signature.outputs[at].name, outputs[at]
+        spec, array = signature.outputs[at], outputs[at]
+        name = spec.name
         if classes:
-            array = classify(array, classes, name=name, batched=signature.batched)
+            array = classify(array, classes, spec, batched=signature.answers_rows)
         if not binary:
             tensors.append(encode_tensor(name, array))
             continue
