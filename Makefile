@@ -54,8 +54,12 @@ down: setup ## Remove the local cluster; the cache stays
 	@$(PYTHON) -m localcluster down
 
 .PHONY: bench
-bench: setup ## Measure the runtime beside a naive server; writes benchmarks/results
+bench: setup ## Measure the runtime beside its peers, half an hour; writes benchmarks/results
 	@$(PYTHON) benchmarks/runtime/bench.py
+
+.PHONY: soak
+soak: setup ## Ten minutes of load, reloads, vanishing clients and malformed requests
+	@$(PYTHON) benchmarks/runtime/soak.py
 
 .PHONY: chaos
 chaos: setup ## Long property runs and the full crash matrix
