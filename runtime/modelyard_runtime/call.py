@@ -30,6 +30,7 @@ class Call:
         caller: Whose limits it counts against, while it is inside.
         shadow: A copy of another request, which counts nowhere.
         traceparent: The caller's W3C trace context.
+        trace_id: Of the trace that records it, in hexadecimal; empty when none does.
         served: The model, once it is found.
         rows: Rows in the request, once it is decoded.
         question: The decoded request, for those who record payloads.
@@ -49,6 +50,7 @@ class Call:
     caller: str = ""
     shadow: bool = False
     traceparent: str = ""
+    trace_id: str = ""
     served: ServedModel | None = None
     rows: int = 0
     question: Any = None

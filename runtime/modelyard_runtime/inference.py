@@ -86,6 +86,7 @@ class ServedModel:
         self.batcher = batcher
         self.metrics = metrics
         self.load_seconds = 0.0
+        self.digest = hooks.config.digest
         self.timeout_s = hooks.config.queue.default_timeout_ms / 1000
         """Deadline of a request whose caller states none, or a later one."""
         self.signature = Signature(
@@ -125,27 +126,13 @@ class ServedModel:
             RequestError: See the tree in ``errors.py``.
         """
         self._require_small(question)
-        hooks = self.hooks
-        call.rows = question.rows
+        call.rows, call.question = question.rows, question
         begun = time.perf_counter()
         try:
-            if hooks.preprocesses:
-                arrays = await _in_time(hooks.preprocess(question), call)
-                question = self._translated(question, arrays)
-                call.rows = question.rows
-            outputs = await self.batcher.submit(
-                question.arrays,
-                key=question.key,
-                rows=question.rows,
-                deadline=call.deadline,
-                priority=call.priority,
-                nbytes=question.nbytes,
-            )
-            if hooks.postprocesses:
-                outputs = await _in_time(hooks.postprocess(outputs), call)
-            return outputs
+            call.outputs = outputs = await self._compute(question, call)
         finally:
             call.wait_s = time.perf_counter() - begun
+        return outputs
 
     async def stream(self, question: Question, call: Call) -> AsyncGenerator[dict[str, Array]]:
         """Answer one question in parts; a model without the hook ``stream`` answers in one.
@@ -193,6 +180,22 @@ class ServedModel:
         finally:
             await parts.aclose()
             call.wait_s = time.perf_counter() - begun
+
+    async def _compute(self, question: Question, call: Call) -> Arrays:
+        hooks = self.hooks
+        if hooks.preprocesses:
+            arrays = await _in_time(hooks.preprocess(question), call)
+            question = self._translated(question, arrays)
+            call.rows = question.rows
+        outputs = await self.batcher.submit(
+            question.arrays,
+            key=question.key,
+            rows=question.rows,
+            deadline=call.deadline,
+            priority=call.priority,
+            nbytes=question.nbytes,
+        )
+        return await _in_time(hooks.postprocess(outputs), call) if hooks.postprocesses else outputs
 
     def _require_small(self, question: Question) -> None:
         most = self.hooks.config.limits.max_elements

@@ -17,24 +17,31 @@ from modelyard_runtime.errors import (
     TooLargeError,
     UnauthorizedError,
 )
+from modelyard_runtime.records.ending import Ending
 
 if TYPE_CHECKING:
     from modelyard_runtime.call import Call
     from modelyard_runtime.metrics import RuntimeMetrics
     from modelyard_runtime.model_metrics import ModelMetrics
+    from modelyard_runtime.records.access_log import AccessLog
+    from modelyard_runtime.records.audit import Audit
 
 _log = structlog.stdlib.get_logger(__name__)
 
 
 class Journal:
-    """Turns finished calls into metrics and log lines.
+    """Turns finished calls into metrics and records.
 
     Args:
         metrics: Where they are counted.
+        audit: Where predictions are recorded.
+        access_log: Where requests are logged.
     """
 
-    def __init__(self, metrics: RuntimeMetrics) -> None:
+    def __init__(self, metrics: RuntimeMetrics, audit: Audit, access_log: AccessLog) -> None:
         self._metrics = metrics
+        self._audit = audit
+        self._access_log = access_log
 
     def finish(self, call: Call, code: int, error: BaseException | None = None) -> None:
         """Note the end of a call.
@@ -55,7 +62,32 @@ class Journal:
             metrics.stages(decode_s=call.decode_s, wait_s=call.wait_s, encode_s=call.encode_s)
         if call.served is not None:
             call.served.statistics.request_done(call, succeeded=error is None)
-        metrics.request_done(call.protocol, code, time.perf_counter() - call.started)
+        duration_s = time.perf_counter() - call.started
+        metrics.request_done(call.protocol, code, duration_s, call.trace_id)
+        logged = self._access_log.wants(code)
+        if not (logged or self._audit.on):
+            return
+        ending = Ending(call, code, error, time.time(), duration_s, _labels(call, metrics))
+        if logged:
+            self._access_log.note(ending)
+        if self._audit.on:
+            self._audit.note(ending)
+
+    def close(self, timeout_s: float) -> None:
+        """Take no more calls, and write down those that have ended.
+
+        Args:
+            timeout_s: Longest time for that, in seconds.
+        """
+        for records in (self._audit, self._access_log):
+            records.close()
+        for records in (self._audit, self._access_log):
+            records.flush(timeout_s)
+
+
+def _labels(call: Call, metrics: ModelMetrics) -> dict[str, str]:
+    """Name the model as the metrics do; a request for none that is known names none."""
+    return metrics.labels if call.served is not None else {**metrics.labels, "model": ""}
 
 
 def _count(metrics: ModelMetrics, error: BaseException) -> None:

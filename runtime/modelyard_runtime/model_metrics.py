@@ -197,6 +197,11 @@ class ModelMetrics:
         self._poison = families.poison.labels(*labels)
         self._invalid_output = families.invalid_output.labels(*labels)
 
+    @property
+    def labels(self) -> dict[str, str]:
+        """What tells its series from other models'."""
+        return dict(zip(_LABELS, self._labels, strict=True))
+
     def request_done(self, protocol: str, code: int, duration_s: float, trace_id: str = "") -> None:
         """Count one inference request.
 

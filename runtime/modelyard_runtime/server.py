@@ -32,6 +32,7 @@ _log = structlog.stdlib.get_logger(__name__)
 
 _MAX_GRACE_S: Final = 10.0
 _GRACE_SHARE: Final = 1 / 3
+_LAST_WORDS_S: Final = 0.5
 _KEEP_ALIVE_S: Final = 620
 """Longer than proxies keep idle connections, so that it is never us who hangs up on a request."""
 
@@ -172,6 +173,7 @@ class Process:
     def _on_signal(self, graceful: bool) -> None:  # noqa: FBT001 - called by the loop
         if self._stop.is_set():
             _log.warning("second signal, leaving at once")
+            self._service.journal.close(_LAST_WORDS_S)
             self._server.force_exit = True
             self._server.should_exit = True
             os._exit(0 if graceful else 130)

@@ -19,6 +19,8 @@ from modelyard_runtime.journal import Journal
 from modelyard_runtime.lifecycle import Lifecycle, State
 from modelyard_runtime.metrics import RuntimeMetrics
 from modelyard_runtime.rate_limits import RateLimits
+from modelyard_runtime.records.access_log import AccessLog
+from modelyard_runtime.records.audit import Audit
 from modelyard_runtime.repository import Repository
 from modelyard_runtime.serving import models_in, prepare, put_in_service
 
@@ -34,6 +36,9 @@ _log = structlog.stdlib.get_logger(__name__)
 
 _SWITCH_INTERVAL_S: Final = 1e-4
 """Python's default of 5 ms lets a busy event loop hold up each step of the engine thread."""
+
+_FLUSH_S: Final = 3.0
+"""Longest wait for a slow sink to take the last records."""
 
 
 class Service:
@@ -59,13 +64,14 @@ class Service:
             max_in_flight=settings.max_in_flight,
             retry_after_s=self._retry_after_s,
         )
-        self.journal = Journal(self.metrics)
+        audit, access_log = Audit(self.metrics.audit_dropped), AccessLog()
+        self.journal = Journal(self.metrics, audit, access_log)
         self.repository = Repository(
             self._places, self._prepare, self._put_in_service, control=settings.control
         )
         self.metrics.follow_inflight(lambda: self.admission.inflight)
-        self.directives.follow(self._authenticator.apply)
-        self.directives.follow(limits.apply)
+        for part in (self._authenticator, limits, audit, access_log):
+            self.directives.follow(part.apply)
 
     @property
     def ready(self) -> bool:
@@ -128,6 +134,7 @@ class Service:
         """Stop the engines and what follows the outside world."""
         self._authenticator.close()
         self.repository.close()
+        self.journal.close(_FLUSH_S)
 
     def status(self) -> dict[str, Any]:
         """Describe the process for ``GET /status``.
