@@ -5,6 +5,7 @@ import json
 import threading
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
@@ -50,15 +51,17 @@ class Route:
 
     Attributes:
         proxy: Address of the proxy, `host:port`.
-        host: Host of the route.
+        host: Host of the route; empty for the address itself.
         model: Served name.
         path: Path of the route, without a slash at the end.
+        headers: Sent with each request, a key for instance.
     """
 
     proxy: str
     host: str
     model: str
     path: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def infer_path(self) -> str:
@@ -73,7 +76,8 @@ class Route:
         """Send one request: an inference, or what is asked for."""
         method = "GET" if path and body is None else "POST"
         content = infer_body() if method == "POST" and body is None else body
-        headers = {"Host": self.host, "Content-Type": "application/json"}
+        host = {"Host": self.host} if self.host else {}
+        headers = {"Content-Type": "application/json", **host, **self.headers}
         connection.request(method, path or self.infer_path, body=content, headers=headers)
         got = connection.getresponse()
         return Answer(got.status, got.headers.get(REVISION, ""), got.read(), dict(got.headers))

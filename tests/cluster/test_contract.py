@@ -1,0 +1,214 @@
+"""What a spec hands to its pods, seen through the route: hooks, keys, limits and golden requests."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+import pytest
+from tritonclient.grpc import InferenceServerClient, InferInput
+
+from testkit.cluster_api import Manifest, condition, is_ready, revision_of
+from testkit.cluster_lab import Bench, Served
+from testkit.cluster_traffic import OK, ROW, Answer, Load, Route, infer_body
+
+pytestmark = pytest.mark.cluster
+
+HOOKS: Final = "hooks"
+GOLDEN: Final = "golden"
+KEY: Final = "a-key-of-alice"
+REACHES_S: Final = 20.0
+"""Until an edit is in every pod: the kubelet is told, and the runtime looks once a second."""
+HOLD_S: Final = 12.0
+"""Long enough for the runtime to be started once more: that is no news."""
+
+
+def _config_map(name: str, **data: str) -> Manifest:
+    return {
+        "metadata": {"name": name},
+        "data": {key.replace("_", "."): text for key, text in data.items()},
+    }
+
+
+def _handler(factor: int) -> str:
+    return f"def postprocess(outputs, ctx):\n    return {{'y': outputs['y'] * {factor}}}\n"
+
+
+def _golden(answer: float) -> str:
+    """One recorded request; version 1 answers 10 to it."""
+    output = {"name": "y", "datatype": "FP32", "shape": [1, 2], "data": [answer, answer]}
+    case = {"request": json.loads(infer_body()), "response": {"outputs": [output]}}
+    return json.dumps([case])
+
+
+def _until(ask: Callable[[], Answer], status: int) -> Answer:
+    deadline = time.monotonic() + REACHES_S
+    while (answer := ask()).status != status:
+        assert time.monotonic() < deadline, answer
+        time.sleep(0.2)
+    return answer
+
+
+@contextmanager
+def _in_place(served: Served) -> Iterator[None]:
+    """Hold that nothing in here makes a revision or a pod."""
+    before, pods = served.get(), _uids(served)
+    yield
+    assert revision_of(served.until_ready(), "stable") == revision_of(before, "stable")
+    assert _uids(served) == pods
+    assert len(served.all("Deployment")) == 1
+
+
+def _uids(served: Served) -> set[str]:
+    return {pod["metadata"]["uid"] for pod in served.pods()}
+
+
+@pytest.fixture(scope="module")
+def model(bench: Bench) -> Served:
+    """A model with a handler, through which version 1 answers ten times its own output."""
+    handler = _config_map(HOOKS, handler_py=_handler(10))
+    bench.lab.api.create("ConfigMap", bench.namespace, handler)
+    ref = {"configMapName": HOOKS, "key": "handler.py"}
+    served = bench.serve("hooked", runtime={"handlerRef": ref})
+    served.until_ready()
+    served.until_answered()
+    return served
+
+
+def test_a_handler_from_a_config_map_changes_answers(model: Served) -> None:
+    assert model.route.version() == 10
+    revision = revision_of(model.get(), "stable")
+    files = model.api.need("ConfigMap", model.namespace, f"{revision}-files")
+    assert (files["data"], files["immutable"]) == ({"handler.py": _handler(10)}, True)
+
+
+def test_an_edit_of_the_handler_is_a_canary(model: Served) -> None:
+    old = revision_of(model.get(), "stable")
+    with Load(model.route) as load:
+        model.api.patch(
+            "ConfigMap", model.namespace, HOOKS, _config_map(HOOKS, handler_py=_handler(100))
+        )
+        model.until(lambda seen: revision_of(seen, "stable") not in {"", old} and is_ready(seen))
+        load.until_answered_by(revision_of(model.get(), "stable"))
+    assert load.failed == []
+    assert model.route.version() == 100
+
+
+def test_without_its_config_map_the_model_goes_on_and_says_so(model: Served) -> None:
+    handler = model.api.need("ConfigMap", model.namespace, HOOKS)["data"]
+    with _in_place(model):
+        model.api.delete("ConfigMap", model.namespace, HOOKS)
+        try:
+            seen = model.until(lambda one: condition(one, "Ready")["reason"] == "ReferenceNotFound")
+        finally:
+            body = {"metadata": {"name": HOOKS}, "data": handler}
+            model.api.create("ConfigMap", model.namespace, body)
+        assert f"'{HOOKS}'" in condition(seen, "Ready")["message"]
+        assert "create the ConfigMap" in seen["status"]["failure"]["hint"]
+        assert condition(seen, "Available")["status"] == "True"
+        assert model.route.version() == 100
+
+
+def test_the_repository_is_closed_through_the_route(model: Served) -> None:
+    for verb in ("load", "unload"):
+        answer = model.route.ask(b"{}", path=f"/v2/repository/models/{model.name}/{verb}")
+        assert answer.status == 403, answer
+    assert model.route.version() == 100
+
+
+def test_grpc_answers_under_the_service(model: Served) -> None:
+    address = model.bench.lab.address(model.namespace, model.name, 8081)
+    tensor = InferInput("x", [1, len(ROW)], "FP32")
+    tensor.set_data_from_numpy(np.array([ROW], dtype=np.float32))
+    with InferenceServerClient(address) as client:
+        assert client.is_model_ready(model.name)
+        answer = client.infer(model.name, [tensor])
+    outputs = answer.as_numpy("y")
+    assert outputs is not None
+    assert outputs[0, 0] == sum(ROW) * 100
+
+
+def test_a_rate_limit_reaches_running_pods_and_leaves_them(model: Served) -> None:
+    with _in_place(model):
+        model.edit(exposure={"rateLimit": {"requestsPerSecond": 1, "burst": 1}})
+        limited = _until(model.route.ask, 429)
+        assert int(limited.headers["Retry-After"]) >= 1
+        model.edit(exposure={"rateLimit": None})
+        _until(model.route.ask, OK)
+        assert {model.route.ask().status for _ in range(20)} == {OK}
+
+
+def test_keys_are_asked_for_on_every_way_in(model: Served) -> None:
+    inside = Route(model.bench.lab.address(model.namespace, model.name, 80), "", model.name)
+    secret = {"metadata": {"name": f"{model.name}-auth"}, "stringData": {"alice": KEY}}
+    with _in_place(model):
+        model.api.create("Secret", model.namespace, secret)
+        model.edit(exposure={"auth": {"type": "APIKey"}})
+        for route in (model.route, inside):
+            answer = _until(route.ask, 401)
+            assert answer.document["code"] == "unauthorized"
+            assert replace(route, headers={"X-API-Key": "of nobody"}).ask().status == 403
+            _until(replace(route, headers={"X-API-Key": KEY}).ask, OK)
+            assert replace(route, headers={"Authorization": f"Bearer {KEY}"}).ask().status == OK
+        model.edit(exposure={"auth": None})
+        _until(model.route.ask, OK)
+
+
+def test_a_missing_secret_lets_nobody_in(model: Served) -> None:
+    model.edit(exposure={"auth": {"type": "APIKey", "secretName": "nowhere"}})
+    model.until_ready()
+    _until(model.route.ask, 401)
+    assert replace(model.route, headers={"X-API-Key": KEY}).ask().status in {401, 403}
+
+
+@pytest.fixture
+def verified(bench: Bench) -> Iterator[Served]:
+    """A model that answers its golden request as recorded."""
+    golden = _config_map(GOLDEN, verify_json=_golden(10.0))
+    bench.lab.api.create("ConfigMap", bench.namespace, golden)
+    requests = [{"configMapName": GOLDEN, "key": "verify.json"}]
+    served = bench.serve("verified", rollout={"verification": {"requests": requests}})
+    served.until_ready()
+    served.until_answered()
+    yield served
+    bench.lab.api.delete("ModelDeployment", bench.namespace, served.name)
+
+
+def test_a_candidate_that_disagrees_never_serves_and_a_promoted_pod_does(
+    verified: Served,
+) -> None:
+    first = verified.get()
+    stable = revision_of(first, "stable")
+    assert condition(first, "Verified")["status"] == "True"
+    with Load(verified.route) as load:
+        verified.edit_to(2)  # answers 20 where 10 is recorded
+        seen = verified.until(lambda one: condition(one, "Verified")["status"] == "False")
+        time.sleep(HOLD_S)
+        later = verified.get()
+    assert load.failed == []
+    assert {sample.revision for sample in load.samples} == {stable}
+    for one in (seen, later):
+        ready, failure = condition(one, "Ready"), one["status"]["failure"]
+        assert (ready["status"], ready["reason"]) == ("False", "VerificationFailed")
+        assert condition(one, "Stalled")["reason"] == "VerificationFailed"
+        assert failure["container"] == "runtime"
+        assert failure["hint"]
+        assert "y" in failure["message"]
+        assert revision_of(one, "stable") == stable
+        assert one["status"]["candidate"]["readyReplicas"] == 0
+    # Recorded anew, the same model may come in.
+    verified.api.patch(
+        "ConfigMap", verified.namespace, GOLDEN, _config_map(GOLDEN, verify_json=_golden(20.0))
+    )
+    done = verified.until_ready()
+    assert condition(done, "Verified")["status"] == "True"
+    assert verified.route.version() == 2
+    (directives,) = [
+        json.loads(one["data"]["directives.json"])
+        for one in verified.all("ConfigMap")
+        if one["metadata"]["name"] == f"{revision_of(done, 'stable')}-directives"
+    ]
+    assert directives["verification"] == "Report"
