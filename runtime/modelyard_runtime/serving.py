@@ -118,7 +118,13 @@ def prepare(
 
 def _warmed(loaded: Loaded) -> Prepared:
     model, hooks = loaded.model, loaded.hooks
-    warmth = warm(model, max_rows=_most_rows(model, loaded.config))
+    config = loaded.config
+    warmth = warm(
+        model,
+        max_rows=_most_rows(model, config),
+        buckets=config.batching.buckets,
+        iterations=config.warmup.iterations,
+    )
     model.batched = warmth.batched
     if warmth.outputs is not None:
         model.outputs = declared_outputs(model.outputs, warmth.outputs)

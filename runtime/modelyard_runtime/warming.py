@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -14,6 +15,8 @@ from modelyard_runtime.errors import Reason, StartupError
 from modelyard_runtime.memory import is_out_of_memory
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from modelyard_runtime.engine.protocol import Array, Arrays, Model, TensorSpec
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -39,12 +42,16 @@ class Warmth:
     forward_s: float | None
 
 
-def warm(model: Model, *, max_rows: int) -> Warmth:
+def warm(
+    model: Model, *, max_rows: int, buckets: Sequence[int] = (), iterations: int = 1
+) -> Warmth:
     """Run the model before anyone waits for it.
 
-    One row of zeros must succeed. A model that declares a batch axis then answers random rows both
-    alone and together, and batches only if the answers agree: an axis that merely looks like one
-    (the time axis of a recurrent model, say) would mix callers without an error.
+    One row must succeed, and give finite numbers: of zeros, or of random numbers where zeros alone
+    divide by zero. A model that declares a batch axis then answers random rows both alone and
+    together, and batches only if the answers agree: an axis that merely looks like one (the time
+    axis of a recurrent model, say) would mix callers without an error. At last batches of every
+    size that will be run are run.
 
     A model whose artifact does not say what it takes (TorchScript) cannot be run before the first
     request; where inner dimensions are open, a few sizes are tried, and the model turns ready
@@ -53,6 +60,8 @@ def warm(model: Model, *, max_rows: int) -> Warmth:
     Args:
         model: A loaded model.
         max_rows: Rows of a full batch.
+        buckets: Rows of the batches that will be run; empty: any number.
+        iterations: How often each is run.
 
     Returns:
         What was found out.
@@ -67,47 +76,99 @@ def warm(model: Model, *, max_rows: int) -> Warmth:
     problem: Exception | None = None
     for size in _OPEN_SIZES if open_inner else _OPEN_SIZES[:1]:
         try:
-            outputs = model.predict(_zeros(model, size))
+            row, outputs = _first_answer(model, size)
+        except StartupError:
+            raise
         except Exception as error:
             if is_out_of_memory(error):
                 raise _failed(Reason.OUT_OF_MEMORY, error) from error
             problem = error
             continue
-        if not model.batched:
-            return Warmth(outputs, batched=False, forward_s=None)
-        agrees, forward_s = _try_batch(model, rows=max_rows, size=size)
-        return Warmth(outputs, batched=agrees, forward_s=None if open_inner else forward_s)
+        batched = model.batched and _rows_agree(model, rows=max_rows, size=size)
+        sizes = sorted({1, *(n for n in buckets if n <= max_rows), max_rows}) if batched else [1]
+        forward_s = [_run(model, row, n, iterations) for n in sizes]
+        measured = batched and max_rows > 1 and not open_inner
+        return Warmth(outputs, batched=batched, forward_s=forward_s[-1] if measured else None)
     if open_inner:
         _log.warning("no made-up input fits, ready without a first inference", error=str(problem))
         return Warmth(None, batched=False, forward_s=None)
     raise _failed(Reason.WARMUP_FAILED, problem) from problem
 
 
-def _try_batch(model: Model, *, rows: int, size: int) -> tuple[bool, float | None]:
+def _first_answer(model: Model, size: int) -> tuple[Arrays, Arrays]:
+    """Find one row that is answered with finite numbers, and its answer."""
+    row = _zeros(model, size)
+    outputs = _answer(model, row)
+    if _not_finite(model, outputs) is not None:
+        row = _batch(model, 1, size)
+        outputs = _answer(model, row)
+        _require_finite(model, outputs, rows=1)
+    return row, outputs
+
+
+def _answer(model: Model, inputs: Arrays) -> Arrays:
+    return model.predict(tuple(array.copy() for array in inputs))  # it may write into them
+
+
+def _not_finite(model: Model, outputs: Arrays) -> str | None:
+    """Name an output that holds NaN or infinity."""
+    for spec, array in zip(model.outputs, outputs, strict=True):
+        if array.dtype.kind in "fV" and not np.isfinite(array).all():
+            return spec.name
+    return None
+
+
+def _require_finite(model: Model, outputs: Arrays, *, rows: int) -> None:
+    name = _not_finite(model, outputs)
+    if name is not None:
+        raise StartupError(
+            Reason.WARMUP_FAILED,
+            f"the model loads, but a first inference of {rows} rows gives NaN or infinity in "
+            f"output {name!r}",
+            hint="Its weights are broken, or its datatype is too narrow for them.",
+        )
+
+
+def _run(model: Model, row: Arrays, rows: int, iterations: int) -> float:
+    """Run a batch of equal rows; the shortest time, in seconds."""
+    batch = row if rows == 1 else tuple(np.repeat(array, rows, axis=0) for array in row)
+    shortest = math.inf
+    try:
+        for _ in range(iterations):
+            started = time.perf_counter()
+            outputs = _answer(model, batch)
+            shortest = min(shortest, time.perf_counter() - started)
+            _require_finite(model, outputs, rows=rows)
+    except StartupError:
+        raise
+    except Exception as error:
+        reason = Reason.OUT_OF_MEMORY if is_out_of_memory(error) else Reason.WARMUP_FAILED
+        raise StartupError(
+            reason,
+            f"the model answers one row, but not {rows}: {type(error).__name__}: "
+            f"{str(error).strip()[:300]}",
+            hint="Lower the largest batch, or list the buckets that the model takes.",
+        ) from error
+    return shortest
+
+
+def _rows_agree(model: Model, *, rows: int, size: int) -> bool:
     """Compare random rows answered together with the same rows answered alone."""
     if rows == 1:
-        return True, None
-    random = np.random.default_rng(0)
-    batch = tuple(_random(spec, rows, size, random) for spec in model.inputs)
+        return True
+    batch = _batch(model, rows, size)
     try:
-        together = model.predict(tuple(array.copy() for array in batch))
+        together = _answer(model, batch)
         for row in (0, rows - 1):
-            alone = model.predict(tuple(array[row : row + 1].copy() for array in batch))
+            alone = _answer(model, tuple(array[row : row + 1] for array in batch))
             for many, one in zip(together, alone, strict=True):
                 if many.shape[:1] != (rows,) or not _close(many[row : row + 1], one):
                     _log.warning("rows depend on their neighbours, requests run one by one")
-                    return False, None
-        forward_s = min(_timed(model, batch) for _ in range(3))
+                    return False
     except Exception as error:  # noqa: BLE001 - a batch that fails is a model without batches
         _log.warning("a full batch fails, requests run one by one", error=str(error)[:300])
-        return False, None
-    return True, forward_s
-
-
-def _timed(model: Model, batch: Arrays) -> float:
-    started = time.perf_counter()
-    model.predict(tuple(array.copy() for array in batch))
-    return time.perf_counter() - started
+        return False
+    return True
 
 
 def _close(left: Array, right: Array) -> bool:
@@ -137,8 +198,15 @@ def _zero(spec: TensorSpec) -> str | int:
     return "a" if spec.datatype == "BYTES" else 0
 
 
-def _random(spec: TensorSpec, rows: int, size: int, random: np.random.Generator) -> Array:
-    shape = _sizes(spec, rows, size, batched=True)
+def _batch(model: Model, rows: int, size: int) -> Arrays:
+    random = np.random.default_rng(0)
+    batched = model.batched
+    return tuple(
+        _random(_sizes(spec, rows, size, batched=batched), spec, random) for spec in model.inputs
+    )
+
+
+def _random(shape: tuple[int, ...], spec: TensorSpec, random: np.random.Generator) -> Array:
     dtype = DTYPES[spec.datatype]
     if dtype.kind == "f":
         return random.standard_normal(shape).astype(dtype)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from onnx import helper, numpy_helper
 
 from modelyard_runtime.errors import Reason, StartupError
 from modelyard_runtime.loading import find_artifact, load_model
@@ -196,6 +197,56 @@ def test_a_model_that_refuses_its_own_shapes_fails_to_warm(tmp_path: Path) -> No
     with pytest.raises(StartupError) as caught:
         warm(model, max_rows=8)
     assert caught.value.reason == Reason.WARMUP_FAILED
+
+
+def scaled_onnx(path: Path, factor: float) -> Path:
+    """``y = log(x) * 0 + factor`` for x of shape (batch, 2): what is made up first is not finite."""
+    return models.save_onnx(
+        path,
+        [
+            helper.make_node("Abs", ["x"], ["positive"]),
+            helper.make_node("Log", ["positive"], ["log"]),
+            helper.make_node("Mul", ["log", "factor"], ["y"]),
+        ],
+        [models.value("x", "FP32", ["batch", 2])],
+        [models.value("y", "FP32", ["batch", 2])],
+        [numpy_helper.from_array(np.array(factor, np.float32), "factor")],
+    )
+
+
+def test_a_model_that_answers_nan_is_not_warm(tmp_path: Path) -> None:
+    model = load(scaled_onnx(tmp_path / "m.onnx", np.nan))
+    with pytest.raises(StartupError, match=r"NaN or infinity in output 'y'") as caught:
+        warm(model, max_rows=8)
+    assert caught.value.reason == Reason.WARMUP_FAILED
+
+
+def test_zeros_may_have_no_finite_answer(tmp_path: Path) -> None:
+    model = load(scaled_onnx(tmp_path / "m.onnx", 2))
+    warmth = warm(model, max_rows=8)
+    assert warmth.batched
+    assert warmth.outputs is not None
+    assert np.isfinite(warmth.outputs[0]).all()
+
+
+def test_every_bucket_is_run_and_must_be_finite(tmp_path: Path) -> None:
+    model = load(models.linear_onnx(tmp_path / "m.onnx"))
+    predict, seen = model.predict, []
+
+    def spied(inputs: Any) -> Any:
+        seen.append(len(inputs[0]))
+        outputs = predict(inputs)
+        return (outputs[0] * np.float32(np.nan),) if broken == len(inputs[0]) else outputs
+
+    model.predict, broken = spied, 0
+    warm(model, max_rows=8, buckets=(2, 4, 16), iterations=2)
+    assert [seen.count(rows) for rows in (2, 4)] == [2, 2]
+    assert seen.count(1) >= 2
+    assert seen.count(8) >= 2
+    assert 16 not in seen
+    broken = 4
+    with pytest.raises(StartupError, match="4 rows gives NaN"):
+        warm(model, max_rows=8, buckets=(2, 4, 16))
 
 
 def test_onnx_and_sklearn_start_without_torch(tmp_path: Path) -> None:

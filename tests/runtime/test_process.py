@@ -196,6 +196,26 @@ def test_a_model_that_cannot_load_leaves_a_reason(tmp_path: Path) -> None:
         assert "m.onnx" in word["message"]
 
 
+@pytest.mark.parametrize("broken", ["handler", "weights"])
+def test_what_cannot_be_served_ends_with_its_reason(tmp_path: Path, broken: str) -> None:
+    """A handler that raises at import, and a model whose answers are not finite."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    if broken == "handler":
+        models.linear_onnx(folder / "model.onnx")
+        (folder / "handler.py").write_text("import json\n\njson.loads('no')\n")
+        expected = "InvalidHandler", "handler.py: line 3: JSONDecodeError"
+    else:
+        models.nan_onnx(folder / "model.onnx")
+        expected = "WarmupFailed", "NaN or infinity in output 'y'"
+    with running(tmp_path, "serve", str(folder)) as runtime:
+        assert runtime.process.wait(30) == 1
+        word = runtime.last_word()
+        assert word["reason"] == expected[0]
+        assert expected[1] in word["message"]
+        assert expected[1] in runtime.log.read_text()
+
+
 def test_a_slow_start_ends_with_its_own_reason(repository: Path, tmp_path: Path) -> None:
     with running(
         tmp_path,

@@ -60,6 +60,17 @@ def linear_onnx(path: Path) -> Path:
     )
 
 
+def nan_onnx(path: Path) -> Path:
+    """``y = x @ NaN`` for x of shape (batch, 4)."""
+    return save_onnx(
+        path,
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        [value("x", "FP32", ["batch", 4])],
+        [value("y", "FP32", ["batch", 3])],
+        [numpy_helper.from_array(WEIGHTS * np.float32(np.nan), "w")],
+    )
+
+
 def identity_onnx(path: Path, datatype: str, shape: list[Any]) -> Path:
     """Give ``x`` back as ``y``."""
     return save_onnx(
