@@ -294,6 +294,10 @@ class ServedModel:
             "device": self.model.device,
             "loadSeconds": round(self.load_seconds, 3),
             "batched": self.model.batched,
+            "optimizations": {
+                "chosen": self.model.optimization.chosen,
+                "gain": self.model.optimization.gain,
+            },
             "inputs": [spec.as_document() for spec in self.signature.inputs],
             "outputs": [spec.as_document() for spec in self.signature.outputs],
         }

@@ -254,7 +254,8 @@ class _Loader:
 
         artifact, config = self._artifact, self._config
         device = torch_engine.choose_device(config.device)
-        placement = torch_engine.Placement(device, self._threads, config.dtype)
+        options = None if config.compile is None else config.compile.model_dump()
+        placement = torch_engine.Placement(device, self._threads, config.dtype, options)
         self.context.device = placement.device.type
         if artifact.format == "HuggingFace":
             from modelyard_runtime.engine.huggingface_engine import (  # noqa: PLC0415

@@ -124,6 +124,7 @@ def _warmed(loaded: Loaded) -> Prepared:
         max_rows=_most_rows(model, config),
         buckets=config.batching.buckets,
         iterations=config.warmup.iterations,
+        optimize=config.optimize,
     )
     model.batched = warmth.batched
     if warmth.outputs is not None:

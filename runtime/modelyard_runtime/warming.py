@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -43,7 +44,12 @@ class Warmth:
 
 
 def warm(
-    model: Model, *, max_rows: int, buckets: Sequence[int] = (), iterations: int = 1
+    model: Model,
+    *,
+    max_rows: int,
+    buckets: Sequence[int] = (),
+    iterations: int = 1,
+    optimize: str = "Off",
 ) -> Warmth:
     """Run the model before anyone waits for it.
 
@@ -62,6 +68,7 @@ def warm(
         max_rows: Rows of a full batch.
         buckets: Rows of the batches that will be run; empty: any number.
         iterations: How often each is run.
+        optimize: ``Auto`` lets the model try what makes it faster, ``Off`` only what is asked for.
 
     Returns:
         What was found out.
@@ -85,9 +92,11 @@ def warm(
             problem = error
             continue
         batched = model.batched and _rows_agree(model, rows=max_rows, size=size)
-        sizes = sorted({1, *(n for n in buckets if n <= max_rows), max_rows}) if batched else [1]
+        full = max_rows if batched else 1
+        model.optimize(partial(_samples, model, size, max_rows=full), mode=optimize)
+        sizes = sorted({1, *(n for n in buckets if n <= full), full})
         forward_s = [_run(model, row, n, iterations) for n in sizes]
-        measured = batched and max_rows > 1 and not open_inner
+        measured = full > 1 and not open_inner
         return Warmth(outputs, batched=batched, forward_s=forward_s[-1] if measured else None)
     if open_inner:
         _log.warning("no made-up input fits, ready without a first inference", error=str(problem))
@@ -171,12 +180,35 @@ def _rows_agree(model: Model, *, rows: int, size: int) -> bool:
     return True
 
 
+def _samples(model: Model, size: int, *, max_rows: int) -> list[Arrays]:
+    """Make inputs up that the model answers: one row first, a full batch last.
+
+    Those between vary every axis that may vary, so that nothing is taken for fixed.
+    """
+    open_rows = all((spec.shape or ())[:1] == (-1,) for spec in model.inputs)
+    open_inner = any(-1 in (spec.shape or ())[1:] for spec in model.inputs)
+    sizes = (size, size + 1, 2 * size) if open_inner else (size,)
+    between = [(rows, each) for each in sizes for rows in ((1, 2, 3) if open_rows else (1,))]
+    samples = []
+    for rows, each in (*between, *([(max_rows, size)] if max_rows > 1 else ())):
+        sample = _batch(model, rows, each)
+        try:
+            _answer(model, sample)
+        except Exception as error:  # noqa: BLE001 - not every size is one that the model takes
+            _log.debug("a made-up input is refused", rows=rows, size=each, error=str(error)[:300])
+        else:
+            samples.append(sample)
+    return samples
+
+
 def _close(left: Array, right: Array) -> bool:
     if left.shape != right.shape:
         return False
-    if left.dtype.kind != "f":
+    if left.dtype.kind not in "fV":
         return bool((left == right).all())
     tolerance = _TOLERANCE[left.dtype.itemsize]
+    if left.dtype.kind == "V":  # bfloat16, which numpy knows by name only
+        left, right = left.astype(np.float32), right.astype(np.float32)
     return np.allclose(left, right, rtol=tolerance, atol=tolerance, equal_nan=True)
 
 
@@ -208,7 +240,7 @@ def _batch(model: Model, rows: int, size: int) -> Arrays:
 
 def _random(shape: tuple[int, ...], spec: TensorSpec, random: np.random.Generator) -> Array:
     dtype = DTYPES[spec.datatype]
-    if dtype.kind == "f":
+    if dtype.kind in "fV":
         return random.standard_normal(shape).astype(dtype)
     bits = random.integers(0, 2, shape)  # 0 and 1 are valid in every vocabulary
     return np.where(bits, "b", "a").astype(dtype) if dtype.kind == "O" else bits.astype(dtype)

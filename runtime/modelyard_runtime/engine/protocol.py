@@ -9,7 +9,7 @@ import ml_dtypes
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Arrays = tuple[Array, ...]
@@ -69,6 +69,19 @@ class TensorSpec:
         return {"name": self.name, "datatype": self.datatype, "shape": shape}
 
 
+@dataclass(frozen=True, slots=True)
+class Optimization:
+    """What was done to make a model faster.
+
+    Attributes:
+        chosen: Its name, or ``none``.
+        gain: How many times faster a forward pass is, over the smallest and the largest batch.
+    """
+
+    chosen: str = "none"
+    gain: float = 1.0
+
+
 class Model(Protocol):
     """A model in memory, called from one thread at a time."""
 
@@ -84,6 +97,8 @@ class Model(Protocol):
     """Whether the first axis of every tensor counts rows that do not depend on one another."""
     max_rows: int | None
     """Most rows that the artifact allows in one call; None is no limit."""
+    optimization: Optimization = Optimization()
+    """What ``optimize`` has chosen."""
 
     def predict(self, inputs: Arrays) -> Arrays:
         """Run one forward pass.
@@ -98,6 +113,16 @@ class Model(Protocol):
             Exception: Whatever the model raises.
         """
         ...  # pragma: no cover
+
+    def optimize(self, samples: Callable[[], Sequence[Arrays]], *, mode: str) -> None:
+        """Become faster without answering otherwise, and say how; most formats know no way to.
+
+        Args:
+            samples: Makes inputs that the model answers: the first of one row, the last of a full
+                batch, others between.
+            mode: ``Auto`` or ``Off``: whether to try what nobody has asked for.
+        """
+        del samples, mode
 
     def close(self) -> None:
         """Let go of what the garbage collector would not: processes, device memory."""

@@ -14,7 +14,7 @@ from modelyard_runtime.engine.torch_tensors import TORCH_DTYPES, as_array, as_te
 from modelyard_runtime.errors import InferenceError, Reason, StartupError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -34,11 +34,13 @@ class Placement:
         device: CPU or CUDA.
         threads: Compute threads of one operator; operators never run beside each other.
         dtype: ``Auto``, ``FP32``, ``FP16`` or ``BF16``: what it computes in.
+        compile: Arguments of ``torch.compile``; None compiles nothing.
     """
 
     device: torch.device
     threads: int
     dtype: str = "Auto"
+    compile: Mapping[str, Any] | None = None
 
 
 class TorchModel(Model):
@@ -54,14 +56,15 @@ class TorchModel(Model):
 
     def __init__(
         self,
-        module: Call,
+        module: Flat,
         inputs: tuple[TensorSpec, ...],
         outputs: tuple[TensorSpec, ...],
         *,
         kind: tuple[str, str],
         placement: Placement,
     ) -> None:
-        self.module = module
+        self.module: Flat | None = module
+        self._call: Call = module
         self._placement = placement
         self._bounded: set[int] = set()
         self._narrow = _NARROW.get(placement.dtype)
@@ -90,11 +93,9 @@ class TorchModel(Model):
             return self._run(inputs)
 
     def _run(self, inputs: Arrays) -> Arrays:
-        tensors = [as_tensor(array) for array in inputs]
-        if self.device != "cpu":
-            tensors = [each.to(self._placement.device, non_blocking=True) for each in tensors]
+        tensors = self._to_device(inputs)
         with self._autocast():
-            outputs = self.module(*tensors)
+            outputs = self._call(*tensors)
         if len(outputs) != len(self.outputs):
             raise InferenceError(
                 f"forward returned {len(outputs)} tensors, expected {len(self.outputs)}"
@@ -102,6 +103,53 @@ class TorchModel(Model):
         if self._narrow is not None:
             outputs = tuple(map(self._widened, outputs, self.outputs))
         return tuple(map(as_array, outputs))
+
+    def optimize(self, samples: Callable[[], Sequence[Arrays]], *, mode: str) -> None:
+        """Compile, where that is asked for; else choose by measurement what makes it faster.
+
+        Args:
+            samples: Makes inputs: the first of one row, the last of a full batch.
+            mode: ``Auto``, or ``Off``: compiles only where that is asked for.
+        """
+        from modelyard_runtime.engine import torch_optimize  # noqa: PLC0415 - it knows this room
+
+        compiles = self._placement.compile
+        if self.module is None or (compiles is None and mode == "Off"):
+            return
+        made = samples()
+        if not made:
+            return
+        self._bound_threads()
+        with torch.inference_mode(), self._autocast():
+            tensors = [self._to_device(sample) for sample in made]
+            if compiles is not None:
+                self._call, self.optimization = torch_optimize.compiled(
+                    self.module, tensors, compiles
+                )
+            else:
+                self._call, self.optimization = torch_optimize.optimized(
+                    self.module,
+                    tensors,
+                    traceable=self._cover_what_varies(made),
+                    freezable=self._narrow is None and self.device == "cpu",
+                )
+        if self._call is not self.module:
+            self.module = None  # its weights live on in what was made of it
+
+    def _cover_what_varies(self, samples: Sequence[Arrays]) -> bool:
+        """Tell whether every axis of any size has several sizes among the samples."""
+        return all(
+            len({sample[at].shape[axis] for sample in samples}) > 1
+            for at, spec in enumerate(self.inputs)
+            for axis, size in enumerate(spec.shape or ())
+            if size == -1
+        )
+
+    def _to_device(self, inputs: Arrays) -> tuple[torch.Tensor, ...]:
+        tensors = tuple(as_tensor(array) for array in inputs)
+        if self.device == "cpu":
+            return tensors
+        return tuple(each.to(self._placement.device, non_blocking=True) for each in tensors)
 
     def _bound_threads(self) -> None:
         thread = threading.get_ident()
@@ -149,6 +197,22 @@ class Flat(torch.nn.Module):
         self._keywords = keywords
         self._outputs = outputs
         self.training = False  # of this wrapper; exported programs refuse to be told
+
+    def around(self, module: Any) -> Flat:
+        """Put another module behind the same tensors.
+
+        Args:
+            module: It takes and returns what this one's does.
+
+        Returns:
+            The module behind tensors.
+        """
+        return Flat(
+            module,
+            positional=self._positional,
+            keywords=self._keywords,
+            outputs=self._outputs,
+        )
 
     def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Run the module.
