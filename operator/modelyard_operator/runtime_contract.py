@@ -54,15 +54,11 @@ def runtime_environment(
         "MODELYARD_MODEL_FORMAT": spec.model.format,
         "MODELYARD_ALLOW_PICKLE": str(spec.model.allow_pickle).lower(),
         "MODELYARD_DEVICE": runtime.device,
-        "MODELYARD_MAX_BATCH_SIZE": str(runtime.batching.max_batch_size),
-        "MODELYARD_MAX_DELAY_MS": str(runtime.batching.max_delay_milliseconds),
-        "MODELYARD_MAX_QUEUE_SIZE": str(runtime.batching.max_queue_size),
         "MODELYARD_MAX_IN_FLIGHT": str(runtime.concurrency.max_in_flight_per_replica),
         "MODELYARD_REQUEST_TIMEOUT_S": str(runtime.timeouts.request_seconds),
         "MODELYARD_STREAM_IDLE_S": str(runtime.timeouts.stream_idle_seconds),
         "MODELYARD_STARTUP_TIMEOUT_S": str(runtime.timeouts.startup_seconds),
         "MODELYARD_DRAIN_TIMEOUT_S": str(runtime.timeouts.drain_seconds),
-        "MODELYARD_WARMUP_ITERATIONS": str(runtime.warmup.iterations),
         "MODELYARD_CONTROL": "none",
         "MODELYARD_HTTP_PORT": str(HTTP_PORT),
         "MODELYARD_GRPC_PORT": str(GRPC_PORT),
@@ -74,17 +70,21 @@ def runtime_environment(
 
 
 def _optional_environment(spec: ModelDeploymentSpec) -> dict[str, str]:
-    """What only some specs set; the runtime has its own default for each."""
+    """What only some specs set; else ``model.yaml`` of the artifact and then the runtime decide."""
     batching, verification = spec.runtime.batching, spec.rollout.verification
     variables = {
         "MODELYARD_MODEL_INPUTS": _tensors(spec.model.inputs),
         "MODELYARD_MODEL_OUTPUTS": _tensors(spec.model.outputs),
         "MODELYARD_HANDLER_FILE": f"{FILES_DIR}/{HANDLER}" if spec.runtime.handler_ref else None,
+        "MODELYARD_MAX_BATCH_SIZE": _text(batching.max_batch_size),
+        "MODELYARD_MAX_DELAY_MS": _text(batching.max_delay_milliseconds),
+        "MODELYARD_MAX_QUEUE_SIZE": _text(batching.max_queue_size),
         "MODELYARD_TARGET_LATENCY_MS": _text(batching.target_latency_milliseconds),
         # A set: another order is no other revision.
         "MODELYARD_BUCKETS": json.dumps(sorted(batching.buckets)) if batching.buckets else None,
         "MODELYARD_THREADS": _text(spec.runtime.concurrency.threads),
         "MODELYARD_WARMUP_FILES": _paths(warmup_files(spec)),
+        "MODELYARD_WARMUP_ITERATIONS": _text(spec.runtime.warmup.iterations),
         "MODELYARD_VERIFICATION_FILES": _paths(verification_files(spec)),
         "MODELYARD_VERIFICATION_TOLERANCE": str(float(verification.relative_tolerance))
         if verification

@@ -83,13 +83,13 @@ class ModelSpec(Spec):
 
 
 class BatchingSpec(Spec):
-    """How requests share a forward pass."""
+    """How requests share a forward pass; what is None is left to ``model.yaml`` and the runtime."""
 
-    max_batch_size: int = 32
-    max_delay_milliseconds: int = 0
+    max_batch_size: int | None = None
+    max_delay_milliseconds: int | None = None
     target_latency_milliseconds: int | None = None
     buckets: tuple[int, ...] = ()
-    max_queue_size: int = 512
+    max_queue_size: int | None = None
 
 
 class ConcurrencySpec(Spec):
@@ -112,7 +112,7 @@ class WarmupSpec(Spec):
     """Requests that are answered before a pod turns ready."""
 
     requests: tuple[FileRef, ...] = ()
-    iterations: int = 3
+    iterations: int | None = None
 
 
 class RuntimeSpec(Spec):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from tritonclient.grpc import InferenceServerClient, InferInput
 
-from testkit.cluster_api import Manifest, condition, is_ready, revision_of
+from testkit.cluster_api import Manifest, condition, is_ready, revision_of, state_of
 from testkit.cluster_lab import Bench, Served
 from testkit.cluster_traffic import OK, ROW, Answer, Load, Route, infer_body
 
@@ -55,7 +55,8 @@ def _until(ask: Callable[[], Answer], status: int) -> Answer:
 @contextmanager
 def _in_place(served: Served) -> Iterator[None]:
     """Hold that nothing in here makes a revision or a pod."""
-    before, pods = served.get(), _uids(served)
+    before = served.until(lambda seen: state_of(seen) == "Idle" and is_ready(seen))
+    pods = _uids(served)
     yield
     assert revision_of(served.until_ready(), "stable") == revision_of(before, "stable")
     assert _uids(served) == pods

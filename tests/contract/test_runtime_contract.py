@@ -21,6 +21,7 @@ from modelyard_operator.resources.directives import directives_hash, render_dire
 from modelyard_operator.resources.pod_template import DRAIN_MARGIN_S
 from modelyard_operator.revision import Revision
 from modelyard_operator.spec import ModelFormat
+from modelyard_runtime.config import _SETTINGS
 from modelyard_runtime.directives import Directives
 from modelyard_runtime.errors import Reason
 from modelyard_runtime.settings import Device, FetchSettings, RuntimeSettings
@@ -249,6 +250,16 @@ def test_what_the_spec_leaves_out_is_the_runtime_s_own_default() -> None:
     own = settings_of(RuntimeSettings, {"MODELYARD_MODEL_NAME": "fraud"}).model_dump()
     differing = {name for name in own if own[name] != given[name]}
     assert differing == {"model_version", "revision", "directives_file", "keys_dir"}
+
+
+def test_what_the_spec_leaves_out_is_left_to_the_artifact_s_model_yaml() -> None:
+    given = {
+        name.removeprefix(PREFIX).lower() for name in environment(REVISIONS["bare"], "runtime")
+    }
+    stated = set(_SETTINGS.values()) & given
+    # What is not left to an artifact: whether it may run code, and how long callers wait.
+    limits = {"request_timeout_s", "stream_idle_s"}
+    assert stated == {"allow_pickle", "device", "model_format", *limits}
 
 
 def _defaults() -> Iterator[tuple[str, str]]:
