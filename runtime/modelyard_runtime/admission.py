@@ -60,6 +60,7 @@ class Admission:
             RateLimitedError: The caller asks too often, or too much at a time.
             OverloadedError: The process is full.
         """
+        call.header = header
         call.principal = await self.authenticate(header)
         call.shadow = self.is_copy(header)
         if call.shadow:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from modelyard_runtime.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from modelyard_runtime.inference import ServedModel
 
@@ -29,6 +29,7 @@ class Call:
         source: The caller's address.
         caller: Whose limits it counts against, while it is inside.
         shadow: A copy of another request, which counts nowhere.
+        header: Looks a request header (gRPC: metadata) up by its lower-case name.
         traceparent: The caller's W3C trace context.
         trace_id: Of the trace that records it, in hexadecimal; empty when none does.
         served: The model, once it is found.
@@ -49,6 +50,7 @@ class Call:
     source: str = ""
     caller: str = ""
     shadow: bool = False
+    header: Callable[[str], str | None] | None = None
     traceparent: str = ""
     trace_id: str = ""
     served: ServedModel | None = None

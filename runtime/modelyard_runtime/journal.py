@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from modelyard_runtime.model_metrics import ModelMetrics
     from modelyard_runtime.records.access_log import AccessLog
     from modelyard_runtime.records.audit import Audit
+    from modelyard_runtime.shadow.sender import ShadowSender
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -36,12 +37,16 @@ class Journal:
         metrics: Where they are counted.
         audit: Where predictions are recorded.
         access_log: Where requests are logged.
+        shadow: Who copies answered requests.
     """
 
-    def __init__(self, metrics: RuntimeMetrics, audit: Audit, access_log: AccessLog) -> None:
+    def __init__(
+        self, metrics: RuntimeMetrics, audit: Audit, access_log: AccessLog, shadow: ShadowSender
+    ) -> None:
         self._metrics = metrics
         self._audit = audit
         self._access_log = access_log
+        self._shadow = shadow
 
     def finish(self, call: Call, code: int, error: BaseException | None = None) -> None:
         """Note the end of a call.
@@ -60,6 +65,7 @@ class Journal:
             _count(metrics, error)
         else:
             metrics.stages(decode_s=call.decode_s, wait_s=call.wait_s, encode_s=call.encode_s)
+            self._shadow.offer(call)
         if call.served is not None:
             call.served.statistics.request_done(call, succeeded=error is None)
         duration_s = time.perf_counter() - call.started

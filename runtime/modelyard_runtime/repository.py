@@ -22,7 +22,7 @@ from modelyard_runtime.errors import (
 from modelyard_runtime.threads import in_daemon_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Sequence
     from pathlib import Path
 
     from modelyard_runtime.inference import ServedModel
@@ -61,6 +61,7 @@ class Repository:
             put there later is found.
         prepare: Loads and warms all wanted versions of one model; runs in a thread of its own.
         serve: Puts a queue in front of a warm model; runs on the event loop.
+        prove: Asks a model what it must answer before it serves.
         control: ``none`` closes the load and unload API.
     """
 
@@ -70,11 +71,13 @@ class Repository:
         prepare: Callable[[str, Path], Sequence[Prepared]],
         serve: Callable[[str, Prepared], ServedModel],
         *,
+        prove: Callable[[ServedModel], Awaitable[None]],
         control: str,
     ) -> None:
         self._places = places
         self._prepare = prepare
         self._serve = serve
+        self._prove = prove
         self._control = control
         self._entries: dict[str, dict[str, _Entry]] = {}
         self._latest: dict[str, ServedModel] = {}
@@ -158,7 +161,7 @@ class Repository:
                 prepared = await in_daemon_thread(
                     lambda: self._prepare(name, place), name="loading"
                 )
-                fresh = [self._serve(name, item) for item in prepared]
+                fresh = await self._proved([self._serve(name, item) for item in prepared])
             except Exception as error:
                 failure = startup_error(error)
                 self._failed(name, failure)
@@ -273,6 +276,16 @@ class Repository:
             The contract's ``models``.
         """
         return [served.status() for served in self.served]
+
+    async def _proved(self, fresh: list[ServedModel]) -> list[ServedModel]:
+        try:
+            for served in fresh:
+                await self._prove(served)
+        except BaseException:
+            for served in fresh:
+                served.close()
+            raise
+        return fresh
 
     def _wanted(self) -> list[str]:
         return [

@@ -18,11 +18,13 @@ from modelyard_runtime.errors import Reason, StartupError
 from modelyard_runtime.journal import Journal
 from modelyard_runtime.lifecycle import Lifecycle, State
 from modelyard_runtime.metrics import RuntimeMetrics
+from modelyard_runtime.proving import Proving
 from modelyard_runtime.rate_limits import RateLimits
 from modelyard_runtime.records.access_log import AccessLog
 from modelyard_runtime.records.audit import Audit
 from modelyard_runtime.repository import Repository
 from modelyard_runtime.serving import models_in, prepare, put_in_service
+from modelyard_runtime.shadow.sender import ShadowSender
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -65,12 +67,21 @@ class Service:
             retry_after_s=self._retry_after_s,
         )
         audit, access_log = Audit(self.metrics.audit_dropped), AccessLog()
-        self.journal = Journal(self.metrics, audit, access_log)
+        self._shadow = ShadowSender(self.metrics)
+        self.admission.is_copy = self._shadow.is_copy
+        self.journal = Journal(self.metrics, audit, access_log, self._shadow)
+        self._proving = Proving(
+            settings, gates=lambda: self.directives.current.verification == "Gate"
+        )
         self.repository = Repository(
-            self._places, self._prepare, self._put_in_service, control=settings.control
+            self._places,
+            self._prepare,
+            self._put_in_service,
+            prove=self._proving.prove,
+            control=settings.control,
         )
         self.metrics.follow_inflight(lambda: self.admission.inflight)
-        for part in (self._authenticator, limits, audit, access_log):
+        for part in (self._authenticator, limits, audit, access_log, self._shadow):
             self.directives.follow(part.apply)
 
     @property
@@ -133,6 +144,7 @@ class Service:
     def close(self) -> None:
         """Stop the engines and what follows the outside world."""
         self._authenticator.close()
+        self._shadow.close()
         self.repository.close()
         self.journal.close(_FLUSH_S)
 
@@ -152,6 +164,7 @@ class Service:
             "download": None,
             "failure": failure.as_document() if failure else None,
             "models": self.repository.status(),
+            "verification": self._proving.verification,
         }
 
     async def _load_all(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -40,6 +41,8 @@ async def serving(path: Path, **settings: Any) -> AsyncIterator[tuple[httpx.Asyn
             yield client, service
     finally:
         service.close()
+        if ending := {task for task in asyncio.all_tasks() if task.cancelling()}:
+            await asyncio.wait(ending)
 
 
 def client_of(service: Service) -> httpx.AsyncClient:

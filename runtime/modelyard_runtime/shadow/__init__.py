@@ -1,0 +1,1 @@
+"""Copies of live requests for another revision, and whether it answers alike."""
