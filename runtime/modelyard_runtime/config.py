@@ -125,7 +125,11 @@ class SequenceBatching(_Strict):
     buckets: Annotated[tuple[_Positive, ...], Field(min_length=1)]
     """Lengths that sequences are padded to."""
     mask: str | None = None
-    """An input that says where the sequence is and where the padding."""
+    """An input that is 1 where the sequence is and 0 where the padding; a request may leave it out."""
+    also: tuple[str, ...] = ()
+    """Inputs that are as long, and are padded with it."""
+    outputs: tuple[str, ...] | None = None
+    """Outputs that are as long; None: those that leave the axis open and come out as long."""
 
     @field_validator("buckets")
     @classmethod

@@ -16,6 +16,7 @@ from modelyard_runtime.errors import (
     InvalidInputError,
     TooLargeError,
 )
+from modelyard_runtime.sequences import sequences_of
 from modelyard_runtime.signature import Signature
 from modelyard_runtime.tensors import datatype_of
 
@@ -89,14 +90,18 @@ class ServedModel:
         self.digest = hooks.config.digest
         self.timeout_s = hooks.config.queue.default_timeout_ms / 1000
         """Deadline of a request whose caller states none, or a later one."""
+        sequences = sequences_of(model, hooks.config)
         self.signature = Signature(
             hooks.inputs,
             hooks.outputs,
             batched=model.batched and not hooks.preprocesses,
             answers_rows=model.batched,
+            sequences=None if hooks.preprocesses else sequences,
         )
         """What callers send and get."""
-        self._taken = Signature(model.inputs, model.outputs, batched=model.batched)
+        self._taken = Signature(
+            model.inputs, model.outputs, batched=model.batched, sequences=sequences
+        )
         self.statistics = statistics
         self._holders = 0
         self._free = asyncio.Event()

@@ -16,6 +16,7 @@ from modelyard_runtime.inference import ServedModel, declared_outputs
 from modelyard_runtime.loading import load_models
 from modelyard_runtime.model_calls import ModelCalls
 from modelyard_runtime.model_statistics import Statistics
+from modelyard_runtime.sequences import sequences_of
 from modelyard_runtime.settings import MODEL_NAME_PATTERN
 from modelyard_runtime.warming import warm
 
@@ -119,12 +120,14 @@ def prepare(
 def _warmed(loaded: Loaded) -> Prepared:
     model, hooks = loaded.model, loaded.hooks
     config = loaded.config
+    sequences = sequences_of(model, config)
     warmth = warm(
         model,
         max_rows=_most_rows(model, config),
-        buckets=config.batching.buckets,
+        buckets=_row_buckets(model, config),
         iterations=config.warmup.iterations,
         optimize=config.optimize,
+        lengths=sequences.buckets if sequences else (),
     )
     model.batched = warmth.batched
     if warmth.outputs is not None:
@@ -150,18 +153,23 @@ def put_in_service(
     hooks, warmth = prepared.hooks, prepared.warmth
     model, config = hooks.model, hooks.config
     batching = config.batching
+    buckets = _row_buckets(model, config) if model.batched else ()
     inline = warmth.forward_s is not None and warmth.forward_s < INLINE_FORWARD_S
     limits = BatchLimits(
         max_rows=_most_rows(model, config) if model.batched else 1,
         max_delay_s=batching.max_delay_ms / 1000,
         target_s=batching.target_latency_ms and batching.target_latency_ms / 1000,
+        buckets=buckets,
         max_queue=config.queue.max_requests,
         max_bytes=config.queue.max_bytes,
         inline=inline,
     )
     series = metrics.model(name, _label(name, prepared.version, settings))
     statistics = Statistics(series)
-    batcher: Batcher[Arrays, Arrays] = Batcher(ModelCalls(model), limits, observer=statistics)
+    calls = ModelCalls(
+        model, buckets=buckets, sequences=sequences_of(model, config), on_padded=series.padded
+    )
+    batcher: Batcher[Arrays, Arrays] = Batcher(calls, limits, observer=statistics)
     _follow(batcher, series)
     served = ServedModel(name, prepared.version, hooks, batcher, statistics, series)
     _log.info("model ready", model=name, **_described(model, limits))
@@ -193,4 +201,21 @@ def _label(name: str, version: str, settings: RuntimeSettings) -> str:
 
 
 def _most_rows(model: Model, config: ModelConfig) -> int:
+    """A batch holds at most what the largest bucket does, so that every batch has one."""
+    buckets = _row_buckets(model, config)
+    return buckets[-1] if buckets else _allowed_rows(model, config)
+
+
+def _row_buckets(model: Model, config: ModelConfig) -> tuple[int, ...]:
+    most, buckets = _allowed_rows(model, config), config.batching.buckets
+    if buckets and buckets[0] > most:
+        raise StartupError(
+            Reason.INVALID_SETTINGS,
+            f"batching.buckets: the smallest is {buckets[0]}, a batch may hold {most} rows",
+            hint="Raise batching.max_size, or name a smaller bucket.",
+        )
+    return tuple(rows for rows in buckets if rows <= most)
+
+
+def _allowed_rows(model: Model, config: ModelConfig) -> int:
     return min(config.batching.max_size, model.max_rows or config.batching.max_size)

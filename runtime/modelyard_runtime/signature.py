@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
 
     from modelyard_runtime.engine.protocol import Array, Arrays, TensorSpec
+    from modelyard_runtime.sequences import Sequences
 
 _MAX_RANK: Final = 32
 _MAX_ELEMENTS: Final = 2**62
@@ -29,6 +30,7 @@ class Signature:
         outputs: What it gives.
         batched: Whether the first axis of the inputs counts rows that do not depend on one another.
         answers_rows: Whether the first axis of the outputs counts rows; None: as for the inputs.
+        sequences: Where its sequences are; None: requests of different lengths never meet.
     """
 
     def __init__(
@@ -38,11 +40,13 @@ class Signature:
         *,
         batched: bool,
         answers_rows: bool | None = None,
+        sequences: Sequences | None = None,
     ) -> None:
         self.inputs = tuple(inputs)
         self.outputs = tuple(outputs)
         self.batched = batched
         self.answers_rows = batched if answers_rows is None else answers_rows
+        self._sequences = sequences
         self._inputs = {spec.name: (at, spec) for at, spec in enumerate(self.inputs)}
         self._outputs = {spec.name: at for at, spec in enumerate(self.outputs)}
         self.all_outputs = tuple(range(len(self.outputs)))
@@ -104,11 +108,13 @@ class Signature:
             found: Position → array.
 
         Returns:
-            One array per declared input; optional ones that are missing are filled.
+            One array per declared input; a mask and optional inputs that are missing are filled.
 
         Raises:
             InvalidInputError: An input is missing.
         """
+        if len(found) != len(self.inputs) and self._sequences is not None:
+            found = self._sequences.complete(found)
         if len(found) != len(self.inputs):
             missing = [(at, spec) for at, spec in enumerate(self.inputs) if at not in found]
             required = [spec for _, spec in missing if spec.fill is None]
@@ -149,14 +155,23 @@ class Signature:
     def key(self, arrays: Arrays) -> Hashable:
         """Say with whom a request may share a batch.
 
+        Shapes and datatypes are all that matters: a request's parameters reach the hooks around the
+        model, which are run for each request by itself, and never the model.
+
         Args:
             arrays: One per declared input.
 
         Returns:
-            Equal for requests whose arrays can be put end to end; None where nothing is batched.
+            Equal for requests whose arrays can be put end to end, once they are padded; None where
+            nothing is batched.
+
+        Raises:
+            InvalidInputError: A sequence is longer than the model takes.
         """
         if not self.batched:
             return None
+        if self._sequences is not None:
+            return self._sequences.key(arrays)
         return tuple((array.shape[1:], array.dtype.char) for array in arrays)
 
 

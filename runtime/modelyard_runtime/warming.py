@@ -50,6 +50,7 @@ def warm(
     buckets: Sequence[int] = (),
     iterations: int = 1,
     optimize: str = "Off",
+    lengths: Sequence[int] = (),
 ) -> Warmth:
     """Run the model before anyone waits for it.
 
@@ -69,6 +70,7 @@ def warm(
         buckets: Rows of the batches that will be run; empty: any number.
         iterations: How often each is run.
         optimize: ``Auto`` lets the model try what makes it faster, ``Off`` only what is asked for.
+        lengths: What sequences are padded to, ascending; each is run. Empty: there are none.
 
     Returns:
         What was found out.
@@ -81,7 +83,7 @@ def warm(
         return Warmth(None, batched=False, forward_s=None)
     open_inner = any(-1 in (spec.shape or ())[1:] for spec in model.inputs)
     problem: Exception | None = None
-    for size in _OPEN_SIZES if open_inner else _OPEN_SIZES[:1]:
+    for size in (lengths or _OPEN_SIZES) if open_inner else _OPEN_SIZES[:1]:
         try:
             row, outputs = _first_answer(model, size)
         except StartupError:
@@ -96,6 +98,8 @@ def warm(
         model.optimize(partial(_samples, model, size, max_rows=full), mode=optimize)
         sizes = sorted({1, *(n for n in buckets if n <= full), full})
         forward_s = [_run(model, row, n, iterations) for n in sizes]
+        for length in (each for each in lengths if each > size):
+            _run_length(model, length, sizes, iterations)
         measured = full > 1 and not open_inner
         return Warmth(outputs, batched=batched, forward_s=forward_s[-1] if measured else None)
     if open_inner:
@@ -159,6 +163,18 @@ def _run(model: Model, row: Arrays, rows: int, iterations: int) -> float:
             hint="Lower the largest batch, or list the buckets that the model takes.",
         ) from error
     return shortest
+
+
+def _run_length(model: Model, length: int, sizes: Sequence[int], iterations: int) -> None:
+    """Run batches of one more length of sequences."""
+    try:
+        row, _ = _first_answer(model, length)
+    except StartupError:
+        raise
+    except Exception as error:
+        raise _failed(Reason.WARMUP_FAILED, error) from error
+    for rows in sizes:
+        _run(model, row, rows, iterations)
 
 
 def _rows_agree(model: Model, *, rows: int, size: int) -> bool:

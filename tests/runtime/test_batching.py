@@ -19,11 +19,15 @@ from modelyard_runtime.errors import (
     DeadlineExceededError,
     InferenceError,
     InvalidInputError,
+    NotReadyError,
+    OutOfMemoryError,
     OverloadedError,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from modelyard_runtime.batching.calls import BatchReport
 
 Item = list[int]
 POISON = -1
@@ -286,6 +290,185 @@ async def test_a_delay_ends() -> None:
     started = time.monotonic()
     assert await batcher.submit([1], key="k", rows=1, deadline=soon()) == [2]
     assert time.monotonic() - started >= 0.045
+    batcher.close()
+
+
+async def test_the_urgent_and_the_hasty_go_first() -> None:
+    calls = Doubling()
+    batcher = build(calls, max_rows=1)
+    calls.gate.clear()
+    now = time.monotonic()
+    tasks = [asyncio.create_task(batcher.submit([0], key="k", rows=1, deadline=soon()))]
+    await held(calls)
+    for item, priority, left_s in ((4, 20, 10), (3, 0, 30), (2, 0, 15), (1, 1, 40)):
+        tasks.append(
+            asyncio.create_task(
+                batcher.submit([item], key="k", rows=1, deadline=now + left_s, priority=priority)
+            )
+        )
+        await asyncio.sleep(0)
+    calls.gate.set()
+    await asyncio.gather(*tasks)
+    assert calls.batches == [[[0]], [[1]], [[2]], [[3]], [[4]]]
+    batcher.close()
+
+
+async def test_a_queue_is_bounded_by_bytes_but_takes_a_single_large_item() -> None:
+    calls = Doubling()
+    batcher = build(calls, max_bytes=100)
+    calls.gate.clear()
+    first = asyncio.create_task(batcher.submit([0], key="k", rows=1, deadline=soon()))
+    await held(calls)
+    large = asyncio.create_task(batcher.submit([1], key="k", rows=1, deadline=soon(), nbytes=500))
+    await asyncio.sleep(0)
+    assert batcher.queued_bytes == 500
+    with pytest.raises(OverloadedError, match="500 bytes are waiting, 1 more") as caught:
+        await batcher.submit([2], key="k", rows=1, deadline=soon(), nbytes=1)
+    assert caught.value.reason == "queue_full"
+    calls.gate.set()
+    assert list(await asyncio.gather(first, large)) == [[0], [2]]
+    assert batcher.queued_bytes == 0
+    batcher.close()
+
+
+class Slow(Doubling):
+    """Takes 20 ms for each batch."""
+
+    def run(self, items: Sequence[Item]) -> Sequence[Item]:
+        time.sleep(0.02)
+        return super().run(items)
+
+
+async def test_a_deadline_that_what_waits_cannot_meet_is_refused_at_once() -> None:
+    calls = Slow()
+    batcher = build(calls, max_rows=1)
+    for _ in range(8):  # evidence
+        await batcher.submit([0], key="k", rows=1, deadline=soon())
+    # An idle device tries even what it has never managed in time.
+    with pytest.raises(DeadlineExceededError):
+        await batcher.submit([0], key="k", rows=1, deadline=time.monotonic() + 0.005)
+    await batcher.submit([0], key="k", rows=1, deadline=soon())
+    calls.gate.clear()
+    calls.entered.clear()
+    running = asyncio.create_task(batcher.submit([0], key="k", rows=1, deadline=soon()))
+    await held(calls)
+    waiting = [
+        asyncio.create_task(batcher.submit([n], key="k", rows=1, deadline=soon())) for n in range(5)
+    ]
+    await asyncio.sleep(0)
+    assert batcher.drain_s >= 0.1
+    with pytest.raises(OverloadedError, match=r"the answer would take 0\.\d+ s") as caught:
+        await batcher.submit([9], key="k", rows=1, deadline=time.monotonic() + 0.06, priority=20)
+    assert caught.value.reason == "predicted_late"
+    assert caught.value.retry_after_s >= 0.1
+    # The same deadline can be met by whoever goes first.
+    hasty = asyncio.create_task(
+        batcher.submit([9], key="k", rows=1, deadline=time.monotonic() + 0.06)
+    )
+    await asyncio.sleep(0)
+    assert batcher.queued == 6
+    hasty.cancel()
+    calls.gate.set()
+    await asyncio.gather(running, *waiting)
+    batcher.close()
+
+
+class Small(Doubling):
+    """Has memory for a few rows."""
+
+    fits = 3
+
+    def run(self, items: Sequence[Item]) -> Sequence[Item]:
+        if sum(map(len, items)) > self.fits:
+            raise OutOfMemoryError("no memory left")
+        return super().run(items)
+
+
+@pytest.mark.parametrize("inline", [False, True])
+async def test_too_little_memory_halves_the_batch_the_item_and_the_cap(*, inline: bool) -> None:
+    calls = Small()
+    batcher = build(calls, max_rows=8, max_delay_s=5.0, inline=inline)
+    items = [[1, 2], [3], [4, 5, 6, 7, 8]]
+    answers = await asyncio.gather(
+        *(batcher.submit(item, key="k", rows=len(item), deadline=soon()) for item in items)
+    )
+    assert answers == [[2, 4], [6], [8, 10, 12, 14, 16]]
+    assert batcher.cap == 4
+    batcher.close()
+
+
+async def test_a_row_that_does_not_fit_alone_is_told_so() -> None:
+    calls = Small()
+    calls.fits = 0
+    batcher = build(calls)
+    with pytest.raises(OutOfMemoryError):
+        await batcher.submit([1, 2], key="k", rows=2, deadline=soon())
+    assert batcher.cap == 1
+    batcher.close()
+
+
+async def test_a_dead_engine_fails_the_batch_without_another_try() -> None:
+    class Dead(Doubling):
+        def run(self, items: Sequence[Item]) -> Sequence[Item]:
+            self.batches.append([*items])
+            raise NotReadyError("the engine is being restarted")
+
+    calls = Dead()
+    batcher = build(calls, max_rows=4, max_delay_s=5.0)
+    outcomes = await asyncio.gather(
+        *(batcher.submit([n], key="k", rows=1, deadline=soon()) for n in range(4)),
+        return_exceptions=True,
+    )
+    assert [type(outcome) for outcome in outcomes] == [NotReadyError] * 4
+    assert len({id(outcome) for outcome in outcomes}) == 4
+    assert len(calls.batches) == 1
+    batcher.close()
+
+
+@dataclass
+class Told:
+    """Remembers reports."""
+
+    reports: list[BatchReport] = field(default_factory=list)
+
+    def batch_done(self, report: BatchReport) -> None:
+        self.reports.append(report)
+
+
+@pytest.mark.parametrize(
+    ("items", "bisections", "poisoned"),
+    [
+        ([[1], [2], [3], [4]], 0, 0),
+        ([[1], [POISON], [3], [4]], 2, 1),
+        ([[POISON], [POISON], [POISON], [POISON]], 3, 0),  # the model is broken, not a request
+    ],
+)
+async def test_observers_are_told_who_was_guilty(
+    items: list[Item], bisections: int, poisoned: int
+) -> None:
+    told = Told()
+    limits = BatchLimits(max_rows=4, max_delay_s=5.0)
+    batcher = Batcher(Doubling(), limits, observer=told)
+    await asyncio.gather(
+        *(batcher.submit(item, key="k", rows=1, deadline=soon()) for item in items),
+        return_exceptions=True,
+    )
+    (report,) = told.reports
+    assert (report.rows, report.requests, report.trigger, report.fill) == (4, 4, "full", 1.0)
+    assert (report.bisections, report.poisoned) == (bisections, poisoned)
+    assert report.run_s > 0
+    batcher.close()
+
+
+@pytest.mark.parametrize("inline", [False, True])
+async def test_a_deadline_ends_the_wait_for_more(*, inline: bool) -> None:
+    told = Told()
+    limits = BatchLimits(max_rows=4, max_delay_s=30.0, inline=inline)
+    batcher = Batcher(Doubling(), limits, observer=told)
+    started = time.monotonic()
+    answer = await batcher.submit([1], key="k", rows=1, deadline=started + 0.5)
+    assert answer == [2]
+    assert [report.trigger for report in told.reports] == ["deadline"]
     batcher.close()
 
 

@@ -101,19 +101,6 @@ LeaveBy: TypeAlias = "Callable[[float, float, int], tuple[float, Trigger]]"
 """(arrival of the oldest, earliest deadline, rows) → until when a batch may fill, and why then."""
 
 
-def rank(priority: int, deadline: float) -> Rank:
-    """Say who goes first.
-
-    Args:
-        priority: 0 is the default; else the level, 1 being the most urgent.
-        deadline: In seconds, on the batcher's clock.
-
-    Returns:
-        The lowest goes first.
-    """
-    return (priority or DEFAULT_LEVEL, deadline)
-
-
 class Backlog(Generic[In, Out]):
     """Items that wait. Pure and not thread-safe: whoever owns it holds a lock."""
 
@@ -237,7 +224,7 @@ class Backlog(Generic[In, Out]):
         key = group[0].key
         entries: list[Entry[In, Out]] = []
         rows = 0
-        while group:
+        while group and rows < cap:
             entry = group[0]
             if rows and rows + entry.rows > cap:
                 break
@@ -248,8 +235,6 @@ class Backlog(Generic[In, Out]):
                 rows += entry.rows
                 entry.ran = True
                 entries.append(entry)
-                if rows >= cap:
-                    break
         if rows >= cap or group:
             trigger = "full"
         if not group:

@@ -19,7 +19,7 @@ import time
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final, Generic
 
-from modelyard_runtime.batching.backlog import Backlog, Batch, Entry, Stake, rank
+from modelyard_runtime.batching.backlog import DEFAULT_LEVEL, Backlog, Batch, Entry, Stake
 from modelyard_runtime.batching.calls import BatchReport, In, Out
 from modelyard_runtime.batching.controller import Controller
 from modelyard_runtime.batching.execution import execute
@@ -144,7 +144,7 @@ class Batcher(Generic[In, Out]):
             RequestError: What ``BatchCalls.run`` raised for this item alone.
             InferenceError: Anything else that it raised, as the cause.
         """
-        order = rank(priority, deadline)
+        order = (priority or DEFAULT_LEVEL, deadline)
         most = self._controller.cap
         if rows <= most:
             entry = self._admit([(item, rows)], key, order, nbytes)[0]
@@ -223,12 +223,13 @@ class Batcher(Generic[In, Out]):
                 f"{limits.max_bytes}",
                 retry_after_s=self.retry_after_s(),
             )
-        # An idle device tries what it can: what was measured may no longer be true.
-        if self._idle or not self._controller.times.trusted:
+        if self._idle:  # it tries what it can: what was measured may no longer be true
             return
-        left = order[1] - now
+        controller, left = self._controller, order[1] - now
         rows = items[0][1] if len(items) == 1 else sum(size for _, size in items)
-        if self._predict_s(backlog.rows + rows, backlog.groups) <= left:
+        # The worst case first, for it is cheap: every row that waits or runs alone.
+        alone_s = sum(controller.times.line)
+        if alone_s * (backlog.rows + rows + controller.cap) <= left or not controller.times.trusted:
             return
         with self._lock:
             ahead, keys = backlog.ahead_of(order)

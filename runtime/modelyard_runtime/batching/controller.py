@@ -33,7 +33,9 @@ _PROBE: Final = 64
 _STEPS: Final = 32
 """Increases that lead from the lowest cap to the highest."""
 _HASTE: Final = 1.5
-"""A batch leaves when this multiple of its predicted time is left to a deadline."""
+"""A batch leaves when this multiple of its predicted time is left to a deadline, …"""
+_MARGIN_S: Final = 0.005
+"""… and this much for timers and threads to wake."""
 
 
 class Controller:
@@ -74,7 +76,7 @@ class Controller:
             rows: Rows in it.
             run_s: In seconds.
         """
-        self.times.add(self.padded(rows), run_s)
+        self.times.add(self.padded(rows) if self._limits.buckets else rows, run_s)
         if run_s > self._budget_s and rows > 1:
             self._lower(int(_DECREASE * min(self.cap, rows)))
         elif rows >= self.cap < self._limits.max_rows:
@@ -116,7 +118,7 @@ class Controller:
             The time, and what will be the reason for leaving then.
         """
         waited = oldest + self.wait_s(rows)
-        latest = deadline - _HASTE * self._predict_s(rows)
+        latest = deadline - _HASTE * self._predict_s(rows) - _MARGIN_S
         return (waited, "delay") if waited <= latest else (latest, "deadline")
 
     def drain_s(self, rows: int, keys: int) -> float:

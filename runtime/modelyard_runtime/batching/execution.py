@@ -64,35 +64,51 @@ def execute(
     """
     outcome: Outcome[In, Out] = Outcome(batch)
     started = clock()
-    outcome.answers = _run(calls, [(entry.item, entry.rows) for entry in batch.entries], outcome)
+    try:
+        outcome.answers = _answers(calls, [entry.item for entry in batch.entries])
+    except Exception as error:  # noqa: BLE001 - the root of all model code; settled per caller
+        items = [(entry.item, entry.rows) for entry in batch.entries]
+        outcome.whole = False
+        outcome.answers = _after(error, calls, items, outcome)
     outcome.run_s = clock() - started
     return outcome
+
+
+def _answers(calls: BatchCalls[In, Out], items: list[In]) -> list[Out | BaseException]:
+    answers: list[Out | BaseException] = list(calls.run(items))
+    if len(answers) == len(items):
+        return answers
+    problem = f"the model gave {len(answers)} answers to {len(items)} items"
+    return [InferenceError(problem) for _ in items]
 
 
 def _run(
     calls: BatchCalls[In, Out], items: list[tuple[In, int]], outcome: Outcome[In, Out]
 ) -> list[Out | BaseException]:
     try:
-        answers = list(calls.run([item for item, _ in items]))
-    except NotReadyError as error:  # nobody's fault: running it again would not help
-        outcome.whole = False
+        return _answers(calls, [item for item, _ in items])
+    except Exception as error:  # noqa: BLE001 - as above
+        return _after(error, calls, items, outcome)
+
+
+def _after(
+    error: Exception,
+    calls: BatchCalls[In, Out],
+    items: list[tuple[In, int]],
+    outcome: Outcome[In, Out],
+) -> list[Out | BaseException]:
+    """Settle items whose run has failed: all of them, the only one, or each half by itself."""
+    if isinstance(error, NotReadyError):  # nobody's fault: running them again would not help
         return [NotReadyError(*error.args) for _ in items]
-    except OutOfMemoryError as error:
-        outcome.whole, outcome.out_of_memory = False, True
+    if isinstance(error, OutOfMemoryError):
+        outcome.out_of_memory = True
         if len(items) == 1:
             return [_by_rows(calls, *items[0], error, outcome)]
-    except Exception as error:  # noqa: BLE001 - the root of all model code; settled per caller
-        outcome.whole = False
-        if len(items) == 1:
-            outcome.failed += 1
-            return [_as_request_error(error)]
-        outcome.bisections += 1
+    elif len(items) == 1:
+        outcome.failed += 1
+        return [_as_request_error(error)]
     else:
-        if len(answers) != len(items):
-            outcome.whole = False
-            problem = f"the model gave {len(answers)} answers to {len(items)} items"
-            return [InferenceError(problem) for _ in items]
-        return list(answers)
+        outcome.bisections += 1
     middle = len(items) // 2
     return _run(calls, items[:middle], outcome) + _run(calls, items[middle:], outcome)
 

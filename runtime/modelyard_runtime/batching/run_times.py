@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-_MEMORY: Final = 0.95
-"""Weight that a batch loses with each one after it: about the last twenty count."""
+_NEWEST: Final = 0.05
+"""Share of the newest batch: about the last twenty count."""
 _TRUSTED: Final = 8
 """Batches after which a prediction is evidence."""
 _OUTLIER: Final = 3.0
@@ -17,17 +17,19 @@ _RIDGE: Final = 0.01
 class RunTimes:
     """A straight line ``fixed_s + row_s · rows`` through recent batches.
 
-    Weighted least squares with exponential forgetting; neither coefficient is ever negative. A single
+    Least squares with exponentially weighted moments; neither coefficient is ever negative. A single
     pause moves the line little, and a model that has become slower for good moves it within some
     twenty batches.
+
+    References:
+        Finch, "Incremental calculation of weighted mean and variance" (2009), §9.
     """
 
     def __init__(self) -> None:
-        self._weight = 0.0
         self._rows = 0.0
-        self._time = 0.0
-        self._rows_rows = 0.0
-        self._rows_time = 0.0
+        self._time_s = 0.0
+        self._variance = 0.0
+        self._covariance = 0.0
         self.batches = 0
         self.line = (0.0, 0.0)
         """``fixed_s`` and ``row_s``, in one piece, for readers in other threads."""
@@ -44,20 +46,19 @@ class RunTimes:
             rows: Rows that the model saw, padding included.
             run_s: In seconds.
         """
-        if self.trusted:
-            run_s = min(run_s, _OUTLIER * self.predict_s(rows))
+        if self.batches >= _TRUSTED:
+            fixed_s, row_s = self.line
+            run_s = min(run_s, _OUTLIER * (fixed_s + row_s * rows))
         self.batches += 1
-        self._weight = _MEMORY * self._weight + 1
-        self._rows = _MEMORY * self._rows + rows
-        self._time = _MEMORY * self._time + run_s
-        self._rows_rows = _MEMORY * self._rows_rows + rows * rows
-        self._rows_time = _MEMORY * self._rows_time + rows * run_s
-        mean_rows, mean_s = self._rows / self._weight, self._time / self._weight
-        variance = max(0.0, self._rows_rows / self._weight - mean_rows * mean_rows)
-        covariance = self._rows_time / self._weight - mean_rows * mean_s
+        share = max(_NEWEST, 1 / self.batches)
+        rows_off, time_off = rows - self._rows, run_s - self._time_s
+        mean_rows = self._rows = self._rows + share * rows_off
+        mean_s = self._time_s = self._time_s + share * time_off
+        self._variance = (1 - share) * (self._variance + share * rows_off * rows_off)
+        self._covariance = (1 - share) * (self._covariance + share * rows_off * time_off)
         proportional = mean_s / mean_rows
         ridge = _RIDGE * mean_rows * mean_rows
-        row_s = (covariance + ridge * proportional) / (variance + ridge)
+        row_s = (self._covariance + ridge * proportional) / (self._variance + ridge)
         row_s = min(max(row_s, 0.0), proportional)
         self.line = (mean_s - row_s * mean_rows, row_s)
 
