@@ -263,20 +263,21 @@ class ServedModel:
         """
         model, limits, signature = self.model, self.batcher.limits, self.signature
         skip = 1 if signature.batched else 0
-        return {
+        document = {
             "name": self.name,
             "platform": model.platform,
             "backend": model.format.lower(),
             "max_batch_size": limits.max_rows if signature.batched else 0,
             "input": [_config_tensor(spec, skip) for spec in signature.inputs],
             "output": [_config_tensor(spec, skip) for spec in signature.outputs],
-            "dynamic_batching": {
-                "max_queue_delay_microseconds": round(limits.max_delay_s * 1e6),
-            },
             "instance_group": [
                 {"kind": "KIND_GPU" if model.device == "cuda" else "KIND_CPU", "count": 1}
             ],
         }
+        if signature.batched:
+            wait = round(limits.max_delay_s * 1e6)
+            document["dynamic_batching"] = {"max_queue_delay_microseconds": wait}
+        return document
 
     def statistics_document(self) -> dict[str, Any]:
         """Tell what the model has done.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 
 from modelyard_runtime.engine.protocol import DTYPES
-from modelyard_runtime.errors import InvalidInputError, MalformedRequestError
+from modelyard_runtime.errors import InvalidInputError, MalformedRequestError, UnsupportedMediaError
 from modelyard_runtime.grpc_api import inference_pb2 as pb
 from modelyard_runtime.inference import Question
 from modelyard_runtime.signature import checked_dtype, checked_shape
@@ -67,7 +67,8 @@ def decode_request(request: pb.ModelInferRequest, signature: Signature) -> GrpcQ
 
     Raises:
         MalformedRequestError: Raw and typed contents are mixed, or do not match the inputs.
-        InvalidInputError: A tensor does not fit the model.
+        InvalidInputError: A tensor or a parameter does not fit the model.
+        UnsupportedMediaError: A tensor lies in shared memory.
     """
     raw = request.raw_input_contents
     if raw and len(raw) != len(request.inputs):
@@ -77,8 +78,7 @@ def decode_request(request: pb.ModelInferRequest, signature: Signature) -> GrpcQ
     found: dict[int, Any] = {}
     for index, tensor in enumerate(request.inputs):
         at, spec = signature.input(tensor.name, found)
-        if "shared_memory_region" in tensor.parameters:
-            raise InvalidInputError(f"input {spec.name!r}: shared memory is not spoken here")
+        parameters_of(tensor.parameters)
         dtype = checked_dtype(tensor.datatype, spec)
         shape, elements = checked_shape(list(tensor.shape), spec)
         if not raw:
@@ -138,12 +138,20 @@ def parameters_of(parameters: Mapping[str, pb.InferParameter]) -> dict[str, Any]
 
     Returns:
         Name → bool, int, float or str.
+
+    Raises:
+        InvalidInputError: One of them has no value.
+        UnsupportedMediaError: One of them points to shared memory.
     """
-    return {
-        name: getattr(value, choice)
-        for name, value in parameters.items()
-        if (choice := value.WhichOneof("parameter_choice")) is not None
-    }
+    values = {}
+    for name, value in parameters.items():
+        choice = value.WhichOneof("parameter_choice")
+        if choice is None:
+            raise InvalidInputError(f"parameter {name[:40]!r} has no value")
+        if name == "shared_memory_region":
+            raise UnsupportedMediaError(f"{name!r}: shared memory is not spoken here")
+        values[name] = getattr(value, choice)
+    return values
 
 
 def _decode_typed(
@@ -184,8 +192,6 @@ def _decode_outputs(
     for output in request.outputs:
         wanted.append(signature.output(output.name, wanted))
         parameters = parameters_of(output.parameters)
-        if "shared_memory_region" in parameters:
-            raise InvalidInputError(f"output {output.name!r}: shared memory is not spoken here")
         count = parameters.get("classification", 0)
         if type(count) is not int or count < 0:
             raise InvalidInputError(

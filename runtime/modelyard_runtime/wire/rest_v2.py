@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _JSON: Final = orjson.OPT_SERIALIZE_NUMPY
 _MAX_ID: Final = 1024
+_PARAMETER_TYPES: Final = frozenset({str, int, float, bool})
 _NO_PARAMETERS: Final[Mapping[str, Any]] = {}
 
 
@@ -268,4 +269,9 @@ def _checked_parameters(holder: dict[str, Any], where: str) -> Mapping[str, Any]
         raise UnsupportedMediaError(
             f"'shared_memory_region' of {where}: shared memory is not spoken here"
         )
+    for name, value in parameters.items():
+        if type(value) not in _PARAMETER_TYPES:
+            raise InvalidInputError(
+                f"parameter {name[:40]!r} of {where} must be a string, a number, true or false"
+            )
     return parameters

@@ -1,0 +1,38 @@
+"""Every model of the comparison, as the Python backend runs it; the name says which."""
+
+import numpy as np
+import triton_python_backend_utils as triton
+
+
+def _sum_and_difference(a, b):
+    return {"sum": a + b, "difference": a - b}
+
+
+def _exclaim(x):
+    return {"y": np.vectorize(lambda word: word + b"!", otypes="O")(x)}
+
+
+def _identity(x):
+    return {"y": x}
+
+
+class TritonPythonModel:
+    """Answers request by request."""
+
+    def initialize(self, args):
+        """Take the callable that the model's name stands for."""
+        self._call = {"pair": _sum_and_difference, "words": _exclaim}.get(
+            args["model_name"], _identity
+        )
+
+    def execute(self, requests):
+        """Answer a batch of requests."""
+        return [self._answer(request) for request in requests]
+
+    def _answer(self, request):
+        inputs = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
+        wanted = request.requested_output_names()
+        outputs = self._call(**inputs)
+        return triton.InferenceResponse(
+            [triton.Tensor(name, value) for name, value in outputs.items() if name in wanted]
+        )

@@ -1,0 +1,114 @@
+"""The same models for two servers: Python for tritonserver, ONNX for ours."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from onnx import helper, numpy_helper, save
+
+from testkit import runtime_models
+from testkit.triton_server import DATA
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ROWS: Final = 8
+"""Most rows of a batch, on both sides."""
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor of a model, without the axis of rows."""
+
+    name: str
+    datatype: str
+    dims: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model."""
+
+    name: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    batched: bool = True
+
+
+def _identity(name: str, datatype: str, *dims: int, batched: bool = True) -> Entry:
+    x, y = Tensor("x", datatype, dims), Tensor("y", datatype, dims)
+    return Entry(name, (x,), (y,), batched=batched)
+
+
+DATATYPES: Final = tuple(runtime_models.ONNX_TYPES)
+IDENTITIES: Final = tuple(_identity(f"identity-{d.lower()}", d, -1) for d in DATATYPES)
+FIXED: Final = _identity("fixed", "FP32", 2, 3)
+WHOLE: Final = _identity("whole", "FP32", 2, 3, batched=False)
+WORDS: Final = _identity("words", "BYTES", -1)
+PAIR: Final = Entry(
+    "pair",
+    (Tensor("a", "INT32", (4,)), Tensor("b", "INT32", (4,))),
+    (Tensor("sum", "INT32", (4,)), Tensor("difference", "INT32", (4,))),
+)
+MODELS: Final = (*IDENTITIES, FIXED, WHOLE, WORDS, PAIR)
+
+
+def write_for_triton(folder: Path) -> None:
+    """Write a repository of Python models."""
+    for entry in MODELS:
+        place = folder / entry.name / "1"
+        place.mkdir(parents=True)
+        shutil.copy(DATA / "model.py", place)
+        text = [
+            'backend: "python"',
+            f"max_batch_size: {ROWS if entry.batched else 0}",
+            *(_config("input", tensor) for tensor in entry.inputs),
+            *(_config("output", tensor) for tensor in entry.outputs),
+            "instance_group [{ kind: KIND_CPU count: 1 }]",
+            "dynamic_batching {}" if entry.batched else "",
+        ]
+        (place.parent / "config.pbtxt").write_text("\n".join(text))
+
+
+def write_for_ours(folder: Path) -> None:
+    """Write a repository of ONNX files."""
+    for entry in MODELS:
+        place = folder / entry.name / "1"
+        place.mkdir(parents=True)
+        constants = []
+        if entry is PAIR:
+            nodes = [
+                helper.make_node("Add", ["a", "b"], ["sum"]),
+                helper.make_node("Sub", ["a", "b"], ["difference"]),
+            ]
+        elif entry is WORDS:
+            nodes = [helper.make_node("StringConcat", ["x", "mark"], ["y"])]
+            constants = [numpy_helper.from_array(np.array(["!"], np.object_), "mark")]
+        else:
+            nodes = [helper.make_node("Identity", ["x"], ["y"])]
+        rows = ["rows"] if entry.batched else []
+        graph = helper.make_graph(
+            nodes,
+            entry.name,
+            [_value(tensor, rows) for tensor in entry.inputs],
+            [_value(tensor, rows) for tensor in entry.outputs],
+            constants,
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+        save(model, str(place / "model.onnx"))
+
+
+def _config(kind: str, tensor: Tensor) -> str:
+    datatype = "STRING" if tensor.datatype == "BYTES" else tensor.datatype
+    dims = ", ".join(map(str, tensor.dims))
+    return f'{kind} [{{ name: "{tensor.name}" data_type: TYPE_{datatype} dims: [{dims}] }}]'
+
+
+def _value(tensor: Tensor, rows: list[str]) -> Any:
+    sizes = [f"n{axis}" if n == -1 else n for axis, n in enumerate(tensor.dims)]
+    return helper.make_tensor_value_info(
+        tensor.name, runtime_models.ONNX_TYPES[tensor.datatype], [*rows, *sizes]
+    )

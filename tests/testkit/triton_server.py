@@ -1,0 +1,141 @@
+"""A real tritonserver, from the wheel of ``nvidia-pytriton``, as a process."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import httpx
+
+from testkit.runtime_serving import free_ports
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DATA: Final = Path(__file__).parents[1] / "data" / "triton"
+_CACHE: Final = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "modelyard"
+_UV: Final = os.environ.get("UV", str(_CACHE / "tools" / "uv-0.13" / "bin" / "uv"))
+_PYTHON: Final = f"python{sys.version_info.major}.{sys.version_info.minor}"
+_READY_S: Final = 60
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where a server listens."""
+
+    http: str
+    grpc: str
+
+
+def environment(requirements: Path) -> Path:
+    """Install pinned packages into an environment of their own, once for each content.
+
+    Args:
+        requirements: Every package with its version and hashes.
+
+    Returns:
+        The environment's folder.
+    """
+    digest = hashlib.sha256(requirements.read_bytes()).hexdigest()[:12]
+    place = _CACHE / "triton" / f"{_PYTHON}-{digest}"
+    if (place / "complete").exists():
+        return place
+    shutil.rmtree(place, ignore_errors=True)
+    base = Path(sys.base_prefix) / "bin" / _PYTHON
+    subprocess.run([_UV, "venv", "--quiet", "--python", base, place], check=True)
+    subprocess.run(
+        [
+            *(_UV, "pip", "install", "--quiet", "--no-deps", "--require-hashes"),
+            *("--python", place / "bin" / "python", "--requirements", requirements),
+        ],
+        check=True,
+    )
+    (place / "complete").touch()
+    return place
+
+
+@contextmanager
+def tritonserver(folder: Path, models: Path) -> Iterator[Addresses]:
+    """Run a tritonserver, and end it.
+
+    Args:
+        folder: Where it may write.
+        models: Its model repository, Python backend only.
+
+    Yields:
+        Where it listens; every model is loaded.
+    """
+    place = environment(DATA / "requirements.txt")
+    packages = place / "lib" / _PYTHON / "site-packages"
+    wheel = packages / "pytriton" / "tritonserver"
+    backend = folder / "backends" / "python"
+    backend.mkdir(parents=True)
+    stub = wheel / "python_backend_stubs" / _PYTHON.removeprefix("python")
+    for file in (*(wheel / "backends" / "python").iterdir(), *stub.iterdir()):
+        (backend / file.name).symlink_to(file)
+    http, grpc = free_ports(2)
+    arguments = {
+        "model-repository": models,
+        "backend-directory": folder / "backends",
+        "model-control-mode": "explicit",
+        "load-model": "*",
+        "http-address": "127.0.0.1",
+        "http-port": http,
+        "grpc-address": "127.0.0.1",
+        "grpc-port": grpc,
+        "allow-metrics": "false",
+        # Shared memory of models that a killed server left must not be this server's.
+        "backend-config": f"python,shm-region-prefix-name=modelyard{os.getpid()}-",
+    }
+    log = folder / "triton.log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [
+                wheel / "bin" / "tritonserver",
+                # Completing a configuration starts a second process for each model.
+                "--disable-auto-complete-config",
+                *(f"--{name}={value}" for name, value in arguments.items()),
+            ],
+            # Its embedded interpreter finds its packages by the first python3 of the path.
+            env={
+                **os.environ,
+                "LD_LIBRARY_PATH": str(sysconfig.get_config_var("LIBDIR")),
+                "PATH": f"{place / 'bin'}:{os.environ['PATH']}",
+                "PYTHONDONTWRITEBYTECODE": "1",
+            },
+            stdout=out,
+            stderr=out,
+        )
+    try:
+        _wait_until_ready(process, f"http://127.0.0.1:{http}", log)
+        yield Addresses(f"http://127.0.0.1:{http}", f"127.0.0.1:{grpc}")
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)  # it ends its models' processes
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
+    end = time.monotonic() + _READY_S
+    while time.monotonic() < end:
+        if process.poll() is not None:
+            break
+        try:
+            if httpx.get(f"{address}/v2/health/ready", timeout=1).is_success:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.1)
+    raise AssertionError(f"tritonserver is not ready: {log.read_text()[-4000:]}")
