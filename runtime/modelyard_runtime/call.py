@@ -36,6 +36,7 @@ class Call:
         rows: Rows in the request, once it is decoded.
         question: The decoded request, for those who record payloads.
         outputs: The answer, likewise.
+        cached: Whether another request's answer was taken.
         decode_s: Wire to arrays, in seconds.
         wait_s: In the queue and in the model, in seconds.
         encode_s: Arrays to wire, in seconds.
@@ -57,6 +58,7 @@ class Call:
     rows: int = 0
     question: Any = None
     outputs: Any = None
+    cached: bool = False
     decode_s: float = 0.0
     wait_s: float = 0.0
     encode_s: float = 0.0

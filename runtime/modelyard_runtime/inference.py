@@ -7,7 +7,7 @@ import math
 import time
 from dataclasses import replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
 from modelyard_runtime.engine.protocol import ANY
 from modelyard_runtime.errors import (
@@ -16,6 +16,7 @@ from modelyard_runtime.errors import (
     InvalidInputError,
     TooLargeError,
 )
+from modelyard_runtime.response_cache import ResponseCache, question_key
 from modelyard_runtime.sequences import sequences_of
 from modelyard_runtime.signature import Signature
 from modelyard_runtime.tensors import datatype_of
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from modelyard_runtime.hooks import Hooks
     from modelyard_runtime.model_metrics import ModelMetrics
     from modelyard_runtime.model_statistics import Statistics
+
+_T = TypeVar("_T")
 
 
 class Question(NamedTuple):
@@ -103,6 +106,10 @@ class ServedModel:
             model.inputs, model.outputs, batched=model.batched, sequences=sequences
         )
         self.statistics = statistics
+        cache = hooks.config.cache
+        self._cache = ResponseCache(cache.ttl_s, cache.max_bytes) if cache.enabled else None
+        if self._cache is not None:
+            metrics.follow("cache_bytes", lambda kept=self._cache: kept.nbytes)
         self._holders = 0
         self._free = asyncio.Event()
         self._free.set()
@@ -134,7 +141,11 @@ class ServedModel:
         call.rows, call.question = question.rows, question
         begun = time.perf_counter()
         try:
-            call.outputs = outputs = await self._compute(question, call)
+            if self._cache is None:
+                outputs = await self._compute(question, call)
+            else:
+                outputs = await self._recall(self._cache, question, call)
+            call.outputs = outputs
         finally:
             call.wait_s = time.perf_counter() - begun
         return outputs
@@ -164,7 +175,7 @@ class ServedModel:
             }
             return
         self._require_small(question)
-        call.rows = question.rows
+        call.rows, call.question = question.rows, question
         begun = time.perf_counter()
         parts = self.hooks.stream(question)
         idle_s = self.hooks.config.limits.stream_idle_ms / 1000
@@ -185,6 +196,15 @@ class ServedModel:
         finally:
             await parts.aclose()
             call.wait_s = time.perf_counter() - begun
+
+    async def _recall(self, cache: ResponseCache, question: Question, call: Call) -> Arrays:
+        """Compute only what is not known already."""
+        begun = time.perf_counter()
+        asked = cache.answer(question_key(question), lambda: self._compute(question, call))
+        outputs, call.cached = await _in_time(asked, call, "while the answer was computed")
+        self.metrics.cached(hit=call.cached)
+        self.statistics.cached(hit=call.cached, seconds=time.perf_counter() - begun)
+        return outputs
 
     async def _compute(self, question: Question, call: Call) -> Arrays:
         hooks = self.hooks
@@ -315,12 +335,14 @@ def _nbytes(array: Array) -> int:
     return array.nbytes
 
 
-async def _in_time(hook: Coroutine[Any, Any, Arrays], call: Call) -> Arrays:
+async def _in_time(
+    work: Coroutine[Any, Any, _T], call: Call, where: str = "in the model's handler"
+) -> _T:
     try:
         async with asyncio.timeout_at(call.deadline):
-            return await hook
+            return await work
     except TimeoutError:  # the hooks' own never come through
-        raise DeadlineExceededError("the deadline passed in the model's handler") from None
+        raise DeadlineExceededError(f"the deadline passed {where}") from None
 
 
 def _config_tensor(spec: TensorSpec, skip: int) -> dict[str, Any]:

@@ -47,6 +47,8 @@ class Statistics:
         self._wait = _Duration()
         self._encode = _Duration()
         self._forward = _Duration()
+        self._hit = _Duration()
+        self._miss = _Duration()
         self._forward_of_requests_s = 0.0
         self._batches: dict[int, _Duration] = {}
 
@@ -82,6 +84,15 @@ class Statistics:
         self._wait.add(call.wait_s)
         self._encode.add(call.encode_s)
 
+    def cached(self, *, hit: bool, seconds: float) -> None:
+        """Note one question to the response cache.
+
+        Args:
+            hit: Whether it knew the answer.
+            seconds: Until the answer was there, in seconds.
+        """
+        (self._hit if hit else self._miss).add(seconds)
+
     def document(self, name: str, version: str) -> dict[str, Any]:
         """Describe the counts.
 
@@ -108,8 +119,8 @@ class Statistics:
                 "compute_input": self._decode.document(),
                 "compute_infer": infer.document(),
                 "compute_output": self._encode.document(),
-                "cache_hit": nothing,
-                "cache_miss": nothing,
+                "cache_hit": self._hit.document(),
+                "cache_miss": self._miss.document(),
             },
             "batch_stats": [
                 {

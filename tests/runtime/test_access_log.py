@@ -47,7 +47,7 @@ async def test_a_line_says_what_became_of_a_request(
     assert (good["request_id"], good["level"], good["code"]) == ("good", "info", 200)
     assert set(good) == {
         *("event", "level", "time", "request_id", "trace_id", "protocol", "model", "version"),
-        *("revision", "principal", "source", "code", "outcome", "rows", "duration_ms"),
+        *("revision", "principal", "source", "code", "outcome", "rows", "cached", "duration_ms"),
     }
     assert (bad["level"], bad["code"], bad["outcome"]) == ("warning", 400, "malformed")
 

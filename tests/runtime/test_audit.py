@@ -78,6 +78,7 @@ async def test_a_record_says_who_asked_what_and_what_became_of_it(model: Path, t
         "code": 200,
         "outcome": "ok",
         "rows": 1,
+        "cached": False,
     }
     assert (bad["code"], bad["outcome"], bad["model"]) == (400, "invalid_input", "m")
     assert (unknown["code"], unknown["outcome"], unknown["model"]) == (404, "model_not_found", "")

@@ -41,6 +41,7 @@ _CLIENT_CLOSED: Final = 499
 _DEADLINE: Final = b"x-request-deadline-ms"
 """Milliseconds that the caller will wait."""
 JSON_HEADERS: Final[Headers] = [(b"content-type", b"application/json")]
+_HIT: Final = (b"x-modelyard-cache", b"hit")
 _GONE: Final = "the caller hung up"
 _LATE: Final = "the deadline passed while the body arrived"
 
@@ -197,7 +198,7 @@ class DataEndpoint:
     ) -> Reply | None:
         answer = await self._form.respond(served, incoming, call)
         if isinstance(answer, Reply):
-            return answer
+            return answer._replace(headers=[*answer.headers, _HIT]) if call.cached else answer
         await send_events(send, answer, call)
         return None
 

@@ -61,5 +61,6 @@ class Ending:
             "code": self.code,
             "outcome": self.outcome,
             "rows": call.rows,
+            "cached": call.cached,
             "duration_ms": round(self.duration_s * 1000, 3),
         }
