@@ -7,12 +7,16 @@ References:
 from __future__ import annotations
 
 import time
+from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from modelyard_runtime.batching.calls import BatchObserver, BatchReport
     from modelyard_runtime.call import Call
+
+_RECENT: Final = 256
+"""Batches whose times are remembered one by one."""
 
 
 @dataclass(slots=True)
@@ -47,6 +51,7 @@ class Statistics:
         self._wait = _Duration()
         self._encode = _Duration()
         self._forward = _Duration()
+        self._recent_s: deque[float] = deque(maxlen=_RECENT)
         self._hit = _Duration()
         self._miss = _Duration()
         self._forward_of_requests_s = 0.0
@@ -64,7 +69,15 @@ class Statistics:
         if batch is None:
             batch = self._batches[report.rows] = _Duration()
         batch.add(report.run_s)
+        self._recent_s.append(report.run_s)
         self._observer.batch_done(report)
+
+    @property
+    def slow_batch_s(self) -> float | None:
+        """Time that all but one in a hundred of the last batches stayed below; None before any."""
+        if not self._recent_s:
+            return None
+        return sorted(self._recent_s)[int(0.99 * len(self._recent_s))]
 
     def request_done(self, call: Call, *, succeeded: bool) -> None:
         """Note one request.

@@ -87,6 +87,7 @@ class Process:
         self._grpc: Any = None
         grace_s = drain_grace_s(settings.drain_timeout_s)
         self._grace_s = grace_s
+        shown = self._service.certificates
         self._server = _Server(
             uvicorn.Config(
                 create_app(self._service),
@@ -99,6 +100,7 @@ class Process:
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
+                ssl_context_factory=None if shown is None else lambda *_: shown.context,
                 timeout_keep_alive=_KEEP_ALIVE_S,
                 timeout_graceful_shutdown=math.ceil(settings.drain_timeout_s - grace_s),
             )
@@ -193,9 +195,8 @@ def serve(settings: RuntimeSettings) -> int:
     """
 
     async def main() -> int:
-        process = Process(settings)
         try:
-            return await process.run()
+            return await Process(settings).run()
         except StartupError as failure:
             _log.error(
                 "start failed",

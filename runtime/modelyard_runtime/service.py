@@ -13,10 +13,12 @@ import structlog
 from modelyard_runtime.admission import Admission
 from modelyard_runtime.auth.authenticator import Authenticator
 from modelyard_runtime.auth.keys import KeysFolder
+from modelyard_runtime.certificates import certificates_of
 from modelyard_runtime.directives import DirectivesFile
 from modelyard_runtime.errors import Reason, StartupError
 from modelyard_runtime.journal import Journal
 from modelyard_runtime.lifecycle import Lifecycle, State
+from modelyard_runtime.liveness import stalled, watch_lag
 from modelyard_runtime.metrics import RuntimeMetrics
 from modelyard_runtime.proving import Proving
 from modelyard_runtime.rate_limits import RateLimits
@@ -48,10 +50,14 @@ class Service:
 
     Args:
         settings: The environment.
+
+    Raises:
+        StartupError: ``InvalidSettings``: the TLS files cannot be used.
     """
 
     def __init__(self, settings: RuntimeSettings) -> None:
         self.settings = settings
+        self.certificates = certificates_of(settings)
         self.lifecycle = Lifecycle()
         self.metrics = RuntimeMetrics(settings)
         self.metrics.entered(State.STARTING, None)
@@ -87,7 +93,16 @@ class Service:
     @property
     def ready(self) -> bool:
         """Whether new traffic should come here."""
-        return self.lifecycle.state is State.READY and self.repository.complete
+        return (
+            self.lifecycle.state is State.READY
+            and self.repository.complete
+            and self.stalled is None
+        )
+
+    @property
+    def stalled(self) -> str | None:
+        """Which engine no longer does its work; None while all do."""
+        return stalled(self.repository.served)
 
     def model(self, name: str, version: str | None) -> ServedModel:
         """Find the model of a request.
@@ -136,6 +151,9 @@ class Service:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.directives.watch())
             tasks.create_task(self._authenticator.watch())
+            tasks.create_task(watch_lag(self.metrics.loop_lag))
+            if self.certificates is not None:
+                tasks.create_task(self.certificates.watch())
 
     def drain(self) -> None:
         """Turn unready; requests are still answered."""

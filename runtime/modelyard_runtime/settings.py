@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -12,6 +12,7 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     ValidationError,
+    model_validator,
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -155,6 +156,12 @@ class RuntimeSettings(_Shared):
     http_host: str = "0.0.0.0"  # noqa: S104 - a pod is reached from outside itself
     http_port: Port = 8080
     grpc_port: Port = 8081
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> Self:
+        if (self.tls_cert_file is None) is not (self.tls_key_file is None):
+            raise ValueError("MODELYARD_TLS_CERT_FILE and MODELYARD_TLS_KEY_FILE go together")
+        return self
 
 
 class FetchSettings(_Shared):

@@ -36,7 +36,9 @@ def build_router(service: Service) -> APIRouter:
 
     @router.get("/health/live")
     async def live() -> dict[str, bool]:
-        """Answer that the process runs, while it loads as well."""
+        """Answer that the process runs, while it loads as well; 503 when an engine is stuck."""
+        if (problem := service.stalled) is not None:
+            raise NotReadyError(problem)
         return {"live": True}
 
     @router.get("/health/ready")

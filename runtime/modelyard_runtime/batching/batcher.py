@@ -63,6 +63,7 @@ class Batcher(Generic[In, Out]):
         self._backlog: Backlog[In, Out] = Backlog()
         self._pending: dict[Entry[In, Out], None] = {}
         self._running: tuple[float, int] | None = None  # since when, and how many rows
+        self._ended = 0.0  # when a batch last did
         self._idle = True
         self._closed = False
         self._wake: SimpleQueue[None] = SimpleQueue()
@@ -108,6 +109,17 @@ class Batcher(Generic[In, Out]):
         """Time for which the batch in flight has been running, in seconds; 0 when there is none."""
         running = self._running
         return 0.0 if running is None else self._clock() - running[0]
+
+    @property
+    def silent_s(self) -> float:
+        """Time since the engine, having work, last began or ended a batch; in seconds, else 0."""
+        if self._running is not None:
+            return self.run_s
+        oldest = next(iter(self._pending), None)
+        if oldest is None:
+            return 0.0
+        idle_s = self._clock() - max(self._ended, oldest.since)
+        return max(0.0, idle_s - self._limits.max_delay_s)  # a batch may wait to fill
 
     @property
     def drain_s(self) -> float:
@@ -345,6 +357,7 @@ class Batcher(Generic[In, Out]):
     def _execute(self, batch: Batch[In, Out]) -> Outcome[In, Out]:
         self._running = (self._clock(), batch.rows)
         outcome = execute(self._calls, batch, self._clock)
+        self._ended = self._clock()
         self._running = None
         if outcome.out_of_memory and batch.rows > 1:
             self._controller.out_of_memory(batch.rows)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from modelyard_runtime.admission import Admission
+    from modelyard_runtime.certificates import Certificates
     from modelyard_runtime.errors import RequestError
     from modelyard_runtime.service import Service
 
@@ -53,6 +54,7 @@ class GrpcServer:
         names = (_SERVICE.full_name, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
         reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), self._server, pool)
         self._host, self._port = settings.http_host, settings.grpc_port
+        self._certificates = service.certificates
         self.port = 0
 
     async def start(self) -> None:
@@ -62,7 +64,7 @@ class GrpcServer:
             StartupError: ``InvalidSettings``, when the port is taken.
         """
         try:
-            self.port = self._server.add_insecure_port(f"{self._host}:{self._port}")
+            self.port = self._open(f"{self._host}:{self._port}")
         except RuntimeError as error:
             raise StartupError(
                 Reason.INVALID_SETTINGS,
@@ -71,6 +73,13 @@ class GrpcServer:
             ) from error
         await self._server.start()
 
+    def _open(self, address: str) -> int:
+        if self._certificates is None:
+            port: int = self._server.add_insecure_port(address)
+        else:
+            port = self._server.add_secure_port(address, _credentials(self._certificates))
+        return port
+
     async def stop(self, grace_s: float) -> None:
         """Accept nothing more, and finish what runs.
 
@@ -78,6 +87,22 @@ class GrpcServer:
             grace_s: Longest time for that, in seconds.
         """
         await self._server.stop(grace_s)
+
+
+def _credentials(certificates: Certificates) -> grpc.ServerCredentials:
+    """Show whatever certificate was read last to whoever connects."""
+    shown = certificates.pair
+
+    def fetch() -> grpc.ServerCertificateConfiguration | None:
+        nonlocal shown
+        if certificates.pair is shown:
+            return None  # as before
+        shown = certificates.pair
+        return grpc.ssl_server_certificate_configuration([shown])
+
+    return grpc.dynamic_ssl_server_credentials(
+        grpc.ssl_server_certificate_configuration([shown]), fetch
+    )
 
 
 def _handlers(servicer: Servicer, admission: Admission) -> grpc.GenericRpcHandler:

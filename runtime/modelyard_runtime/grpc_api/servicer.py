@@ -49,8 +49,8 @@ class Servicer:
     # --- health and metadata -----------------------------------------------------------------
 
     async def ServerLive(self, request: Any, context: Any) -> pb.ServerLiveResponse:  # noqa: ARG002, N802
-        """Answer that the process runs."""
-        return pb.ServerLiveResponse(live=True)
+        """Answer that the process runs, and that no engine is stuck."""
+        return pb.ServerLiveResponse(live=self._service.stalled is None)
 
     async def ServerReady(self, request: Any, context: Any) -> pb.ServerReadyResponse:  # noqa: ARG002, N802
         """Answer whether traffic should come here."""
