@@ -107,9 +107,10 @@ class ServedModel:
         )
         self.statistics = statistics
         cache = hooks.config.cache
-        self._cache = ResponseCache(cache.ttl_s, cache.max_bytes) if cache.enabled else None
-        if self._cache is not None:
-            metrics.follow("cache_bytes", lambda kept=self._cache: kept.nbytes)
+        self._cache: ResponseCache | None = None
+        if cache.enabled:
+            self._cache = kept = ResponseCache(cache.ttl_s, cache.max_bytes)
+            metrics.follow("cache_bytes", lambda: kept.nbytes)
         self._holders = 0
         self._free = asyncio.Event()
         self._free.set()

@@ -48,7 +48,7 @@ def question_key(question: Question) -> bytes:
                 digest.update(b"%d:" % len(value))
                 digest.update(value if isinstance(value, bytes) else value.encode())
         else:
-            digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+            digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     kept = {k: v for k, v in question.parameters.items() if k not in _MEANINGLESS}
     digest.update(orjson.dumps(kept, default=repr, option=orjson.OPT_SORT_KEYS))
     return digest.digest()

@@ -59,7 +59,7 @@ JWKS = {
 def token(
     key: Any = RSA_KEY, algorithm: str = "RS256", kid: str | None = "rsa", **claims: Any
 ) -> str:
-    body = {"iss": "https://issuer", "aud": "fraud", "sub": "alice", "exp": time.time() + 60}
+    body = {"iss": "https://issuer", "aud": "fraud", "sub": "alice", "exp": time.time() + 3600}
     kept = {name: value for name, value in (body | claims).items() if value is not None}
     return jwt.encode(kept, key, algorithm, headers={"kid": kid} if kid else {})
 
@@ -241,14 +241,18 @@ async def test_a_new_key_counts_within_a_second(tmp_path: Path) -> None:
         token(RSA_KEY, "PS384"),
         token(EC_KEY, "ES256", None),  # the only key of its kind
         token(aud=["other", "x"]),
-        token(exp=time.time() - 5),  # clocks differ
-        token(nbf=time.time() + 5),
     ],
 )
 async def test_a_token_names_its_subject(tmp_path: Path, good: str) -> None:
     gate = with_tokens(tmp_path)
     assert await gate.principal(bearer(good)) == "alice"
     assert await gate.principal(bearer(good)) == "alice"
+
+
+async def test_clocks_may_differ(tmp_path: Path) -> None:
+    gate = with_tokens(tmp_path)
+    for fresh in (token(exp=time.time() - 5), token(nbf=time.time() + 5)):
+        assert await gate.principal(bearer(fresh)) == "alice"
 
 
 def forged(algorithm: str, key: bytes) -> str:
@@ -259,7 +263,7 @@ def forged(algorithm: str, key: bytes) -> str:
     def encode(part: Any) -> bytes:
         return base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=")
 
-    body = {"iss": "https://issuer", "aud": "fraud", "sub": "alice", "exp": time.time() + 60}
+    body = {"iss": "https://issuer", "aud": "fraud", "sub": "alice", "exp": time.time() + 3600}
     text = encode({"alg": algorithm, "kid": "rsa"}) + b"." + encode(body)
     signature = hmac.digest(key, text, "sha256") if key else b""
     return (text + b"." + base64.urlsafe_b64encode(signature).rstrip(b"=")).decode()
@@ -272,9 +276,9 @@ def forged(algorithm: str, key: bytes) -> str:
         ("x", "no JSON Web Token"),
         ("a.b.c", "no JSON Web Token"),
         ("x" * 17_000, "too long"),
-        (token(exp=time.time() - 60), "expired"),
+        (token(exp=time.time() - 3600), "expired"),
         (token(exp=None), "lacks one of the claims"),
-        (token(nbf=time.time() + 90), "does not hold yet"),
+        (token(nbf=time.time() + 3600), "does not hold yet"),
         (token(iss="https://other"), "another issuer"),
         (token(iss=None), "lacks one of the claims"),
         (token(aud="other"), "not meant for this service"),
@@ -347,7 +351,7 @@ async def test_what_is_remembered_expires_with_the_token() -> None:
     keys = Once()
     directive = AuthDirective(type="JWT", issuer="https://issuer", audiences=("fraud",))
     verifier = TokenVerifier(directive, keys, lambda: now)
-    good = token()
+    good = token(exp=now + 60)
     for _ in range(3):
         assert await verifier.principal(good) == "alice"
     assert keys.asked == 1

@@ -102,7 +102,7 @@ async def test_a_batch_that_does_not_end_is_silence() -> None:
     await asyncio.sleep(0)
     assert batcher.silent_s >= 100  # who comes later does not hide it
     model.go_on.set()
-    assert await asyncio.gather(asked, waiting) == [1, 2]
+    assert (await asked, await waiting) == (1, 2)
     assert batcher.silent_s == 0
     batcher.close()
 
