@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 
@@ -26,9 +27,11 @@ Serve models over HTTP with the Open Inference Protocol.
   modelyard-runtime serve ./model.onnx --port 9000
   modelyard-runtime serve --models ./models    serve every model of a folder: <name>/<version>/<file>
   modelyard-runtime serve                      serve /models/$MODELYARD_MODEL_NAME, as in a pod
+  modelyard-runtime check ./model.pt2          load, warm and ask it without a port, for CI
 
-Formats: torch.export (.pt2), TorchScript (.pt), ONNX (.onnx), scikit-learn (.joblib, .pkl; these
-are pickles and need MODELYARD_ALLOW_PICKLE=true).
+Formats: torch.export and AOTInductor (.pt2), TorchScript (.pt), ONNX (.onnx), XGBoost (.ubj, .json),
+LightGBM (.txt), MLflow and Hugging Face folders, a handler.py with or without weights (.safetensors,
+.pt), scikit-learn (.joblib, .pkl; these are pickles and need MODELYARD_ALLOW_PICKLE=true).
 
 Every setting is an environment variable MODELYARD_*; see docs/reference/runtime-contract.md.
 """
@@ -42,6 +45,15 @@ Once the log says "model ready":
 
 SIGTERM drains: the server turns unready, answers what still comes for a while, then leaves.
 """
+_CHECK_HELP = """\
+Loads and warms the model as serve does, then asks it in JSON and in binary and compares the answers:
+
+  modelyard-runtime check ./model.onnx
+  modelyard-runtime check ./model.pt2 --requests samples.json   real requests (V2 JSON, one or a list)
+  modelyard-runtime check ./model.pt2 --golden verify.json      and compare with recorded answers
+
+Exits with 0 when every model answers, with 1 and the reason when one does not.
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,7 +66,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0 after a drain, 1 after a failed start, 2 for invalid settings.
     """
     arguments = _parser().parse_args(argv)
-    configure_logging()
+    if arguments.command == "check":
+        configure_logging(logging.ERROR, sys.stderr)
+    else:
+        configure_logging()
     try:
         settings = RuntimeSettings(**_overrides(arguments))
     except ValidationError as error:
@@ -63,7 +78,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         log = os.environ.get("MODELYARD_TERMINATION_LOG", "/dev/termination-log")
         write_termination_message(Path(log), failure.as_document())
         return 2
-    from modelyard_runtime.server import serve  # noqa: PLC0415 - --help needs no web server
+    if arguments.command == "check":
+        from modelyard_runtime.checking import check  # noqa: PLC0415 - --help needs no libraries
+
+        return check(settings, arguments.requests)
+    from modelyard_runtime.server import serve  # noqa: PLC0415 - as above
 
     return serve(settings)
 
@@ -76,18 +95,44 @@ def _parser() -> argparse.ArgumentParser:
     serve = commands.add_parser(
         "serve", help="serve a model", description=_SERVE_HELP, formatter_class=raw
     )
-    serve.add_argument(
-        "path", nargs="?", type=Path, help="a model file or folder; default: the model repository"
+    check = commands.add_parser(
+        "check",
+        help="load and ask a model, without a port",
+        description=_CHECK_HELP,
+        formatter_class=raw,
     )
-    serve.add_argument("--name", help="served name; default: the file's name")
-    serve.add_argument("--models", type=Path, help="a folder of models; serves all of them")
+    for command in (serve, check):
+        command.add_argument(
+            "path",
+            nargs="?",
+            type=Path,
+            help="a model file or folder; default: the model repository",
+        )
+        command.add_argument("--name", help="served name; default: the file's name")
+        command.add_argument("--models", type=Path, help="a folder of models; takes all of them")
     serve.add_argument(
         "--control",
         choices=("none", "explicit"),
         help="explicit opens the API that loads and unloads models; default none",
     )
     serve.add_argument("--port", type=int, help="HTTP port; default 8080")
+    check.add_argument(
+        "--requests", type=Path, action="append", default=[], help="a file with requests to send"
+    )
+    check.add_argument(
+        "--golden", type=Path, action="append", help="a file with requests and their answers"
+    )
     return parser
+
+
+_SETTINGS: Final = {
+    "models": "model_repository",
+    "control": "control",
+    "name": "model_name",
+    "port": "http_port",
+    "golden": "verification_files",
+}
+"""Flag → the setting that it wins over."""
 
 
 def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -98,14 +143,10 @@ def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
         if "MODELYARD_MODEL_NAME" not in os.environ:
             name = re.sub(r"[^A-Za-z0-9._-]+", "-", arguments.path.resolve().stem)
             overrides["model_name"] = name.strip("._-") or "model"
-    if arguments.models is not None:
-        overrides["model_repository"] = arguments.models
-    if arguments.control is not None:
-        overrides["control"] = arguments.control
-    if arguments.name is not None:
-        overrides["model_name"] = arguments.name
-    if arguments.port is not None:
-        overrides["http_port"] = arguments.port
+    given = vars(arguments)
+    for flag, setting in _SETTINGS.items():
+        if given.get(flag) is not None:
+            overrides[setting] = given[flag]
     return overrides
 
 

@@ -117,22 +117,6 @@ def difference(
     return None
 
 
-def not_finite(specs: Sequence[TensorSpec], outputs: Arrays) -> str | None:
-    """Look for NaN and infinity.
-
-    Args:
-        specs: What the model declares to give.
-        outputs: What it gave, in the order of ``specs``.
-
-    Returns:
-        The name of the first output that holds one; None when none does.
-    """
-    for spec, array in zip(specs, outputs, strict=True):
-        if array.dtype.kind in "fV" and not np.isfinite(array).all():
-            return spec.name
-    return None
-
-
 def _unlike(name: str, array: Array, wanted: Array, tolerance: float) -> str | None:
     if array.shape != wanted.shape:
         return f"output {name!r}: recorded shape {list(wanted.shape)}, got {list(array.shape)}"

@@ -1,4 +1,4 @@
-"""JSON logs on stdout: ours through structlog, the libraries' through the same renderer."""
+"""JSON logs, on stdout: ours through structlog, the libraries' through the same renderer."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ import orjson
 import structlog
 
 if TYPE_CHECKING:
+    from typing import TextIO
+
     from structlog.typing import Processor
 
 
-def configure_logging(level: int = logging.INFO) -> None:
-    """Send every log line, of structlog and of stdlib loggers, to stdout as one JSON object.
+def configure_logging(level: int = logging.INFO, stream: TextIO | None = None) -> None:
+    """Write every log line, of structlog and of stdlib loggers, as one JSON object.
 
     Args:
         level: The lowest level that is written.
+        stream: Where to; None is stdout.
     """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -33,7 +36,7 @@ def configure_logging(level: int = logging.INFO) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stdout)
+    handler = logging.StreamHandler(stream or sys.stdout)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

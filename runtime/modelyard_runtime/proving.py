@@ -10,7 +10,8 @@ import structlog
 
 from modelyard_runtime.call import Call
 from modelyard_runtime.errors import Reason, RequestError, StartupError
-from modelyard_runtime.golden import difference, not_finite, read_verifications, read_warmups
+from modelyard_runtime.golden import difference, read_verifications, read_warmups
+from modelyard_runtime.tensors import not_finite
 from modelyard_runtime.wire.rest_v2 import decode_request
 
 if TYPE_CHECKING:

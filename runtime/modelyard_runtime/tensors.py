@@ -16,7 +16,9 @@ from modelyard_runtime.errors import InvalidInputError, NonFiniteOutputError
 from modelyard_runtime.signature import checked_dtype, checked_shape
 
 if TYPE_CHECKING:
-    from modelyard_runtime.engine.protocol import Array, TensorSpec
+    from collections.abc import Sequence
+
+    from modelyard_runtime.engine.protocol import Array, Arrays, TensorSpec
 
 _NUMBERS: Final = frozenset({int, float})
 _TAKEN: Final = {
@@ -187,6 +189,22 @@ def flattened(data: list[Any], shape: tuple[int, ...], name: str) -> list[Any]:
                 f"input {name!r}: the nested values do not have shape {list(shape)}"
             )
     return level
+
+
+def not_finite(specs: Sequence[TensorSpec], outputs: Arrays) -> str | None:
+    """Look for NaN and infinity.
+
+    Args:
+        specs: What the model declares to give.
+        outputs: What it gave, in the order of ``specs``.
+
+    Returns:
+        The name of the first output that holds one; None when none does.
+    """
+    for spec, array in zip(specs, outputs, strict=True):
+        if array.dtype.kind in "fV" and not _finite(array):
+            return spec.name
+    return None
 
 
 def _to_array(flat: list[Any], dtype: np.dtype[Any], name: str) -> Array:

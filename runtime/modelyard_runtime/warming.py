@@ -14,6 +14,7 @@ import structlog
 from modelyard_runtime.engine.protocol import DTYPES
 from modelyard_runtime.errors import Reason, StartupError
 from modelyard_runtime.memory import is_out_of_memory
+from modelyard_runtime.tensors import not_finite
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -112,7 +113,7 @@ def _first_answer(model: Model, size: int) -> tuple[Arrays, Arrays]:
     """Find one row that is answered with finite numbers, and its answer."""
     row = _zeros(model, size)
     outputs = _answer(model, row)
-    if _not_finite(model, outputs) is not None:
+    if not_finite(model.outputs, outputs) is not None:
         row = _batch(model, 1, size)
         outputs = _answer(model, row)
         _require_finite(model, outputs, rows=1)
@@ -123,16 +124,8 @@ def _answer(model: Model, inputs: Arrays) -> Arrays:
     return model.predict(tuple(array.copy() for array in inputs))  # it may write into them
 
 
-def _not_finite(model: Model, outputs: Arrays) -> str | None:
-    """Name an output that holds NaN or infinity."""
-    for spec, array in zip(model.outputs, outputs, strict=True):
-        if array.dtype.kind in "fV" and not np.isfinite(array).all():
-            return spec.name
-    return None
-
-
 def _require_finite(model: Model, outputs: Arrays, *, rows: int) -> None:
-    name = _not_finite(model, outputs)
+    name = not_finite(model.outputs, outputs)
     if name is not None:
         raise StartupError(
             Reason.WARMUP_FAILED,
