@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zipfile
 from dataclasses import dataclass
@@ -120,6 +121,31 @@ def find_artifacts(
         _artifact(versions[v], str(v), model_format, handler or _handler(versions[v], place))
         for v in wanted
     ]
+
+
+def digest_of(path: Path) -> str:
+    """Hash an artifact as the contract says; the file that states the digest is no part of it.
+
+    Args:
+        path: A file or folder.
+
+    Returns:
+        ``sha256:<hex>``.
+
+    References:
+        ``docs/reference/runtime-contract.md``, "The pod".
+    """
+    if path.is_file():
+        return f"sha256:{_sha256(path)}"
+    files = {p.relative_to(path).as_posix(): p for p in path.rglob("*") if p.is_file()}
+    files.pop(CONFIG_FILE, None)
+    lines = "".join(f"{_sha256(files[name])}  {name}\n" for name in sorted(files))
+    return f"sha256:{hashlib.sha256(lines.encode()).hexdigest()}"
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _versions(place: Path) -> dict[int, Path]:

@@ -6,14 +6,19 @@ and scikit-learn, and starts as fast as they allow.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from modelyard_runtime.artifacts import Artifact, find_artifact, find_artifacts, is_script
+from modelyard_runtime.artifacts import (
+    Artifact,
+    digest_of,
+    find_artifact,
+    find_artifacts,
+    is_script,
+)
 from modelyard_runtime.compute import bound_thread_pools, compute_threads
 from modelyard_runtime.config import CONFIG_FILE, ModelConfig
 from modelyard_runtime.declared import as_specs, declare
@@ -21,6 +26,7 @@ from modelyard_runtime.errors import Reason, StartupError
 from modelyard_runtime.handler import Context, Handler
 from modelyard_runtime.hooks import Hooks
 from modelyard_runtime.memory import is_out_of_memory
+from modelyard_runtime.own_process import hooks_beside, load_in_own_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Mapping
@@ -136,11 +142,29 @@ def load_model(artifact: Artifact, *, device: str, threads: int, allow_pickle: b
     return _load_version(artifact, config, None, _uncounted).model
 
 
-def out_of_memory(path: Path) -> StartupError:
-    """Say that a model does not fit.
+def load_alone(artifact: Artifact, config: ModelConfig, count: Count) -> Model:
+    """Load a model into this process, which is the engine's: its hooks run in the server.
 
     Args:
-        path: Its file or folder.
+        artifact: What the server has found, and may load.
+        config: How it is to be served.
+        count: Adds to a counter of its handler.
+
+    Returns:
+        The model, not yet warmed.
+
+    Raises:
+        StartupError: With the reason of the contract.
+    """
+    here = config.model_copy(update={"engine": "Thread"})
+    return _load_version(artifact, here, _handler(artifact, here, trusted=True), count).model
+
+
+def out_of_memory(path: Path) -> StartupError:
+    """Say that the model of a file or folder does not fit.
+
+    Args:
+        path: Where it lies.
 
     Returns:
         The error to raise.
@@ -160,11 +184,18 @@ def _load_version(
     threads = compute_threads(config.threads)
     bound_thread_pools(threads)
     folder = artifact.path if artifact.path.is_dir() else artifact.path.parent
-    loader = _Loader(artifact, config, handler, Context(folder, "cpu", config, count), threads)
+    context = Context(folder, "cpu", config, count)
+    loader = _Loader(artifact, config, handler, context, threads)
+    model: Model
     try:
-        model = loader.load()
-        hooks = handler.hooks(loader.instance()) if handler is not None else {}
-        declare(model, *_reaching_the_model(config, hooks))
+        if config.engine == "Process":
+            made = artifact.format in _MADE_BY_CODE
+            hooks = hooks_beside(handler, config, context, is_model=made)
+            model = load_in_own_process(artifact, config, count)
+        else:
+            model = loader.load()
+            hooks = handler.hooks(loader.instance()) if handler is not None else {}
+            declare(model, *_reaching_the_model(config, hooks))
     except MemoryError as error:
         raise out_of_memory(artifact.path) from error
     except RuntimeError as error:
@@ -176,7 +207,7 @@ def _load_version(
     if handler is not None and not hooks and artifact.format not in _MADE_BY_CODE:
         raise handler.invalid("it defines none of preprocess, postprocess, stream")
     declared = as_specs(config.inputs), as_specs(config.outputs)
-    return Loaded(artifact, config, model, Hooks(hooks, loader.context, model, declared))
+    return Loaded(artifact, config, model, Hooks(hooks, context, model, declared))
 
 
 class _Loader:
@@ -350,7 +381,7 @@ def _require_allowed(artifact: Artifact, config: ModelConfig) -> None:
             f"{path.name} is a pickle, which runs code while it loads",
             hint="Allow it for sources that you trust, or export the model to ONNX.",
         )
-    if config.digest is not None and (found := _digest(path)) != config.digest:
+    if config.digest is not None and (found := digest_of(path)) != config.digest:
         raise StartupError(
             Reason.DIGEST_MISMATCH,
             f"{path.name} has {found}, {CONFIG_FILE} says {config.digest}",
@@ -363,21 +394,6 @@ def _require_allowed(artifact: Artifact, config: ModelConfig) -> None:
             f"{artifact.format} needs {library}, which this image does not have",
             hint=f"Use an image with {library}, or pip install 'modelyard[{extra}]'.",
         )
-
-
-def _digest(path: Path) -> str:
-    """Hash an artifact as the contract says; the file that states the digest is no part of it."""
-    if path.is_file():
-        return f"sha256:{_sha256(path)}"
-    files = {p.relative_to(path).as_posix(): p for p in path.rglob("*") if p.is_file()}
-    files.pop(CONFIG_FILE, None)
-    lines = "".join(f"{_sha256(files[name])}  {name}\n" for name in sorted(files))
-    return f"sha256:{hashlib.sha256(lines.encode()).hexdigest()}"
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _uncounted(name: str, amount: float) -> None:

@@ -52,6 +52,15 @@ class _Entry:
     reason: str = ""
     served: ServedModel | None = None
 
+    @property
+    def shown(self) -> tuple[ModelState, str]:
+        """State and reason as the index tells them."""
+        outage = self.served.model.outage if self.served is not None else None
+        if outage is None:
+            return self.state, self.reason
+        state = ModelState.UNAVAILABLE if outage.unavailable else ModelState.LOADING
+        return state, outage.reason
+
 
 class Repository:
     """Every model that the process knows.
@@ -101,7 +110,7 @@ class Repository:
         if version is None:
             latest = self._latest.get(name)
             if latest is not None:
-                return latest
+                return _answering(latest)
         versions = self._entries.get(name)
         if versions is None:
             if name in self._places():
@@ -115,7 +124,7 @@ class Repository:
             raise NotFoundError(f"model {name!r} has no version {version[:40]!r}")
         if entry.served is None:
             raise NotReadyError(f"model {name!r} version {version} is {str(entry.state).lower()}")
-        return entry.served
+        return _answering(entry.served)
 
     @property
     def served(self) -> list[ServedModel]:
@@ -240,22 +249,21 @@ class Repository:
             if not versions and not ready_only:
                 rows.append({"name": name})
             for version, entry in sorted(versions.items(), key=lambda item: _order(item[0])):
-                if ready_only and entry.state is not ModelState.READY:
+                state, reason = entry.shown
+                if ready_only and state is not ModelState.READY:
                     continue
                 rows.append(
-                    {
-                        "name": name,
-                        "version": version,
-                        "state": str(entry.state),
-                        "reason": entry.reason,
-                    }
+                    {"name": name, "version": version, "state": str(state), "reason": reason}
                 )
         return rows
 
     @property
     def complete(self) -> bool:
         """Whether something answers, and nothing that was asked for failed to."""
-        return bool(self._latest) and all(name in self._latest for name in self._wanted())
+        latest = self._latest
+        return bool(latest) and all(
+            name in latest and latest[name].model.outage is None for name in self._wanted()
+        )
 
     async def settle(self) -> None:
         """Wait until every replaced model has drained."""
@@ -332,6 +340,12 @@ def startup_error(error: Exception) -> StartupError:
         return error
     _log.error("loading failed", exc_info=error)
     return StartupError(Reason.INVALID_ARTIFACT, f"{type(error).__name__}: {str(error)[:300]}")
+
+
+def _answering(served: ServedModel) -> ServedModel:
+    if (outage := served.model.outage) is not None:
+        raise NotReadyError(f"model {served.name!r}: {outage.reason}")
+    return served
 
 
 def _order(version: str) -> tuple[int, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -11,6 +12,7 @@ import structlog
 from modelyard_runtime.batching.batcher import Batcher
 from modelyard_runtime.batching.calls import BatchLimits
 from modelyard_runtime.config import CONFIG_FILE, read_config
+from modelyard_runtime.engine.process_engine import ProcessModel
 from modelyard_runtime.errors import Reason, StartupError
 from modelyard_runtime.inference import ServedModel, declared_outputs
 from modelyard_runtime.loading import load_models
@@ -121,8 +123,8 @@ def _warmed(loaded: Loaded) -> Prepared:
     model, hooks = loaded.model, loaded.hooks
     config = loaded.config
     sequences = sequences_of(model, config)
-    warmth = warm(
-        model,
+    begin = model.warm if isinstance(model, ProcessModel) else partial(warm, model)
+    warmth = begin(
         max_rows=_most_rows(model, config),
         buckets=_row_buckets(model, config),
         iterations=config.warmup.iterations,

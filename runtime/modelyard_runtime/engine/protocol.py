@@ -82,6 +82,21 @@ class Optimization:
     gain: float = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """Why a model that has been ready does not answer.
+
+    Attributes:
+        reason: A sentence for people.
+        unavailable: Whether it is more than a moment.
+        final: Whether nobody tries to bring it back.
+    """
+
+    reason: str
+    unavailable: bool = False
+    final: bool = False
+
+
 class Model(Protocol):
     """A model in memory, called from one thread at a time."""
 
@@ -99,6 +114,11 @@ class Model(Protocol):
     """Most rows that the artifact allows in one call; None is no limit."""
     optimization: Optimization = Optimization()
     """What ``optimize`` has chosen."""
+
+    @property
+    def outage(self) -> Outage | None:
+        """Why it does not answer at present; None: it does."""
+        return None
 
     def predict(self, inputs: Arrays) -> Arrays:
         """Run one forward pass.
