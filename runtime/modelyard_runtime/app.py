@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
-from modelyard_runtime import __version__
 from modelyard_runtime.api.closed import Closed
+from modelyard_runtime.api.documentation import build_documentation_router
 from modelyard_runtime.api.edge import Edge
 from modelyard_runtime.api.health import build_router
 from modelyard_runtime.api.problems import internal_problem, problem_body, send_problem
@@ -34,13 +34,12 @@ def create_app(service: Service) -> ASGIApp:
     Returns:
         A FastAPI app inside the outermost layer, beside the data plane.
     """
-    app = FastAPI(
-        title="Modelyard runtime", version=__version__, redoc_url=None, redirect_slashes=False
-    )
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     # Before the routes with {model}: "stats" is no model.
     app.include_router(build_repository_router(service))
     app.include_router(build_router(service))
     app.include_router(build_v1_router(service))
+    app.include_router(build_documentation_router(service))
     app.add_exception_handler(RequestError, _on_request_error)
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(Exception, _on_bug)  # the outermost layer logs it

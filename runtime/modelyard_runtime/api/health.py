@@ -30,6 +30,7 @@ def build_router(service: Service) -> APIRouter:
     router = APIRouter(prefix="/v2")
 
     @router.get("")
+    @router.get("/")  # as the protocol's own description writes it
     async def server_metadata() -> dict[str, Any]:
         """Name the server and the extensions that it speaks."""
         return {"name": "modelyard", "version": __version__, "extensions": list(EXTENSIONS)}
