@@ -74,6 +74,8 @@ class TorchModel(Model):
         self.device = placement.device.type
         self.batched = False
         self.max_rows: int | None = None
+        self.check: Callable[[Arrays], None] | None = None
+        """What must hold of the inputs besides their shapes."""
 
     def predict(self, inputs: Arrays) -> Arrays:
         """Run one forward pass.
@@ -85,10 +87,13 @@ class TorchModel(Model):
             One array per output, in host memory.
 
         Raises:
+            InvalidInputError: The inputs do not fit each other.
             InferenceError: It returned more or fewer tensors than it should.
             RuntimeError: Whatever torch raises, the allocators' failures among them.
         """
         self._bound_threads()
+        if self.check is not None:
+            self.check(inputs)
         with torch.inference_mode():
             return self._run(inputs)
 

@@ -7,6 +7,7 @@ import zipfile
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
+import structlog
 import torch
 
 from modelyard_runtime.engine.protocol import TensorSpec
@@ -17,6 +18,7 @@ from modelyard_runtime.engine.torch_engine import (
     invalid_artifact,
     require_dtype,
 )
+from modelyard_runtime.engine.torch_program import read_program
 from modelyard_runtime.engine.torch_tensors import DATATYPE_NAMES
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
     from modelyard_runtime.engine.torch_engine import Placement
     from modelyard_runtime.errors import StartupError
+
+_log = structlog.stdlib.get_logger(__name__)
 
 _WEIGHTS_ONLY: Final = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 _PICKLED: Final = "/data/constants/opaque_obj_"
@@ -48,6 +52,29 @@ def load_export(path: Path, placement: Placement) -> TorchModel:
     References:
         ``torch.export`` documentation, "ExportedProgram" and "Expressing Dynamism".
     """
+    try:
+        program = read_program(path, placement.device)
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - torch's own loader has the last word
+        _log.info("reading with torch's own loader, which is slow", why=brief(error))
+        return _load_slowly(path, placement)
+    require_dtype(path, program.module, placement)
+    model = TorchModel(
+        Flat(program.module, positional=len(program.inputs)),
+        program.inputs,
+        program.outputs,
+        kind=("TorchExport", "pytorch_export"),
+        placement=placement,
+    )
+    model.batched, model.max_rows = program.batched, program.max_rows
+    if not program.sizes.trivial:
+        model.check = program.sizes.check
+    return model
+
+
+def _load_slowly(path: Path, placement: Placement) -> TorchModel:
+    """Load through ``torch.export.load``, which knows everything and imports torch's compiler."""
     program = _read_export(path)
     if program.call_spec.in_spec is not None and _nested(program.call_spec.in_spec):
         raise _invalid(path, "its inputs are nested; each must be a tensor")
