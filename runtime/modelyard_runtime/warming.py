@@ -111,13 +111,17 @@ def warm(
 
 def _first_answer(model: Model, size: int) -> tuple[Arrays, Arrays]:
     """Find one row that is answered with finite numbers, and its answer."""
-    row = _zeros(model, size)
+    row = model.example() or _zeros(model, size)
     outputs = _answer(model, row)
     if not_finite(model.outputs, outputs) is not None:
         row = _batch(model, 1, size)
         outputs = _answer(model, row)
         _require_finite(model, outputs, rows=1)
     return row, outputs
+
+
+def _repeated(row: Arrays, rows: int) -> Arrays:
+    return tuple(np.repeat(array, rows, axis=0) for array in row)
 
 
 def _answer(model: Model, inputs: Arrays) -> Arrays:
@@ -137,7 +141,7 @@ def _require_finite(model: Model, outputs: Arrays, *, rows: int) -> None:
 
 def _run(model: Model, row: Arrays, rows: int, iterations: int) -> float:
     """Run a batch of equal rows; the shortest time, in seconds."""
-    batch = row if rows == 1 else tuple(np.repeat(array, rows, axis=0) for array in row)
+    batch = row if rows == 1 else _repeated(row, rows)
     shortest = math.inf
     try:
         for _ in range(iterations):
@@ -174,18 +178,28 @@ def _rows_agree(model: Model, *, rows: int, size: int) -> bool:
     """Compare random rows answered together with the same rows answered alone."""
     if rows == 1:
         return True
-    batch = _batch(model, rows, size)
-    try:
-        together = _answer(model, batch)
-        for row in (0, rows - 1):
-            alone = _answer(model, tuple(array[row : row + 1] for array in batch))
-            for many, one in zip(together, alone, strict=True):
-                if many.shape[:1] != (rows,) or not _close(many[row : row + 1], one):
-                    _log.warning("rows depend on their neighbours, requests run one by one")
-                    return False
-    except Exception as error:  # noqa: BLE001 - a batch that fails is a model without batches
-        _log.warning("a full batch fails, requests run one by one", error=str(error)[:300])
-        return False
+    problem: Exception | None = None
+    for signed in (True, False):  # some models take no negative numbers
+        batch = _batch(model, rows, size, signed=signed)
+        try:
+            agree = _agree(model, batch, rows)
+        except Exception as error:  # noqa: BLE001 - a batch that fails is a model without batches
+            problem = error
+            continue
+        if not agree:
+            _log.warning("rows depend on their neighbours, requests run one by one")
+        return agree
+    _log.warning("a full batch fails, requests run one by one", error=str(problem)[:300])
+    return False
+
+
+def _agree(model: Model, batch: Arrays, rows: int) -> bool:
+    together = _answer(model, batch)
+    for row in (0, rows - 1):
+        alone = _answer(model, tuple(array[row : row + 1] for array in batch))
+        for many, one in zip(together, alone, strict=True):
+            if many.shape[:1] != (rows,) or not _close(many[row : row + 1], one):
+                return False
     return True
 
 
@@ -235,24 +249,30 @@ def _zeros(model: Model, size: int) -> Arrays:
     )
 
 
-def _zero(spec: TensorSpec) -> str | int:
-    return "a" if spec.datatype == "BYTES" else 0
+def _zero(spec: TensorSpec) -> bytes | int:
+    return b"a" if spec.datatype == "BYTES" else 0
 
 
-def _batch(model: Model, rows: int, size: int) -> Arrays:
+def _batch(model: Model, rows: int, size: int, *, signed: bool = True) -> Arrays:
+    example = model.example()
+    if example is not None:
+        return _repeated(example, rows)
     random = np.random.default_rng(0)
     batched = model.batched
     return tuple(
-        _random(_sizes(spec, rows, size, batched=batched), spec, random) for spec in model.inputs
+        _random(_sizes(spec, rows, size, batched=batched), spec, random, signed=signed)
+        for spec in model.inputs
     )
 
 
-def _random(shape: tuple[int, ...], spec: TensorSpec, random: np.random.Generator) -> Array:
+def _random(
+    shape: tuple[int, ...], spec: TensorSpec, random: np.random.Generator, *, signed: bool
+) -> Array:
     dtype = DTYPES[spec.datatype]
     if dtype.kind in "fV":
-        return random.standard_normal(shape).astype(dtype)
+        return (random.standard_normal if signed else random.random)(shape).astype(dtype)
     bits = random.integers(0, 2, shape)  # 0 and 1 are valid in every vocabulary
-    return np.where(bits, "b", "a").astype(dtype) if dtype.kind == "O" else bits.astype(dtype)
+    return np.where(bits, b"b", b"a").astype(dtype) if dtype.kind == "O" else bits.astype(dtype)
 
 
 def _failed(reason: Reason, error: Exception | None) -> StartupError:

@@ -144,6 +144,14 @@ class Model(Protocol):
         """
         del samples, mode
 
+    def example(self) -> Arrays | None:
+        """Give one row that the model is known to take, where not every value will do.
+
+        Returns:
+            One array per input; None: anything of the declared shapes will do.
+        """
+        return None
+
     def close(self) -> None:
         """Let go of what the garbage collector would not: processes, device memory."""
         return

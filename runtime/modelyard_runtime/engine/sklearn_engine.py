@@ -36,6 +36,7 @@ class SklearnModel(Model):
     def __init__(self, estimator: Any, features: int | None) -> None:
         self._estimator = estimator
         self._probabilities = hasattr(estimator, "predict_proba")
+        self._words = _known_words(estimator)
         self.batched = True
         self.max_rows: int | None = None
         datatype, answer = self._try_out(features or 1)
@@ -64,14 +65,25 @@ class SklearnModel(Model):
             return (labels,)
         return labels, np.asarray(self._estimator.predict_proba(table))
 
+    def example(self) -> Arrays | None:
+        """Give a row of words that the encoder in front knows.
+
+        Returns:
+            One array ``(1, features)``; None for numbers.
+        """
+        if self._words is None:
+            return None
+        return (np.array([[word.encode() for word in self._words]], dtype=DTYPES["BYTES"]),)
+
     def _try_out(self, features: int) -> tuple[str, Arrays]:
         """Predict once: an estimator declares neither what it takes nor what it gives."""
         datatype, table = "FP64", np.zeros((2, features), dtype=DTYPES["FP64"])
-        words = _known_words(self._estimator)
-        if words is not None:
+        if self._words is not None:
+            words = [word.encode() for word in self._words]
             datatype, table = "BYTES", np.array([words, words], dtype=DTYPES["BYTES"])
         try:
-            if self._probabilities and isinstance(self._estimator.predict_proba(table), list):
+            given = table if self._words is None else as_text(table)
+            if self._probabilities and isinstance(self._estimator.predict_proba(given), list):
                 self._probabilities = False  # one table per target; the protocol has no such
             return datatype, self.predict((table,))
         except Exception as error:
