@@ -57,8 +57,13 @@ CLUSTER: Final = (
     Part("slow tests", (*PYTEST, "-m", "slow and not cluster")),
     Part("cluster tests", (*PYTEST, "-m", "cluster"), always=False),
 )
+BATCHING: Final = ("tests/runtime/test_backlog.py", "tests/runtime/test_batching_properties.py")
 CHAOS: Final = (
-    Part("property tests", (*PYTEST, "tests/operator"), {"HYPOTHESIS_PROFILE": "chaos"}),
+    Part(
+        "property tests",
+        (*PYTEST, "tests/operator", *BATCHING),
+        {"HYPOTHESIS_PROFILE": "chaos"},
+    ),
     Part("cluster up", (*LOCALCLUSTER, "up", "--addons", ADDONS)),
     Part("crash matrix", (*PYTEST, "-m", "cluster"), {"MODELYARD_CHAOS": "1"}, always=False),
 )

@@ -10,5 +10,6 @@ EXTENSIONS: Final = (
     "model_configuration",
     "model_repository",
     "parameters",
+    "schedule_policy",
     "statistics",
 )

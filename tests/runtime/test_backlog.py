@@ -163,6 +163,7 @@ STEPS = st.lists(
 )
 
 
+@pytest.mark.timeout(0 if CHAOS else 60)
 @settings(max_examples=5000 if CHAOS else 150, deadline=None)
 @given(steps=STEPS)
 def test_everybody_leaves_once_in_order_and_within_bounds(steps: list[tuple[Any, ...]]) -> None:

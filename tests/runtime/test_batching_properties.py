@@ -10,6 +10,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -164,6 +165,7 @@ def check_outcomes(asked: list[Asked], outcomes: list[object], simulated: Simula
                 raise AssertionError(outcome)
 
 
+@pytest.mark.timeout(0 if CHAOS else 60)
 @settings(
     max_examples=3000 if CHAOS else 120,
     deadline=None,
@@ -193,6 +195,7 @@ def test_one_outcome_for_everybody_whatever_happens(
     run_virtually(scenario)
 
 
+@pytest.mark.timeout(0 if CHAOS else 60)
 @settings(max_examples=2000 if CHAOS else 80, deadline=None)
 @given(
     asked=st.lists(
@@ -232,6 +235,36 @@ def test_a_storm_of_cancellations_leaves_nothing_behind() -> None:
         check_outcomes(asked, outcomes, simulated)
         answered = [outcome for outcome in outcomes if isinstance(outcome, tuple)]
         assert len(answered) >= 100
+
+    run_virtually(scenario)
+
+
+def test_a_deadline_ends_the_wait_for_more_in_time_to_run() -> None:
+    async def scenario(loop: VirtualTime) -> None:
+        asked = [Asked(0, "k", 1, 0, 10_000, None, poison=False)] * 8
+        asked += [Asked(5, "k", 1, 0, 500, None, poison=False)]
+        simulated = Simulated(loop, asked, 0.1, 0.0, 100)
+        limits = BatchLimits(max_rows=2, max_delay_s=30.0, inline=True)
+        outcomes, arrivals = await traffic(loop, asked, limits, simulated)
+        check_outcomes(asked, outcomes, simulated)
+        assert isinstance(outcomes[-1], tuple)
+        assert [report.trigger for report in simulated.reports] == [*["full"] * 4, "deadline"]
+        last = simulated.ran[-1]
+        assert arrivals[-1] + 0.3 < last.start
+        assert last.end < arrivals[-1] + 0.5
+
+    run_virtually(scenario)
+
+
+def test_a_batch_that_becomes_full_leaves_at_once() -> None:
+    async def scenario(loop: VirtualTime) -> None:
+        asked = [Asked(after, "k", 1, 0, 60_000, None, poison=False) for after in (0, 7, 9)]
+        simulated = Simulated(loop, asked, 0.1, 0.0, 100)
+        limits = BatchLimits(max_rows=3, max_delay_s=30.0, inline=True)
+        outcomes, arrivals = await traffic(loop, asked, limits, simulated)
+        check_outcomes(asked, outcomes, simulated)
+        (ran,) = simulated.ran
+        assert ran.start == arrivals[-1]
 
     run_virtually(scenario)
 

@@ -133,7 +133,8 @@ class Controller:
         """
         if not rows:
             return 0.0
-        return self.times.predict_s(rows, max(-(-rows // self.cap), keys))
+        fixed_s, row_s = self.times.line
+        return fixed_s * max(-(-rows // self.cap), keys) + row_s * rows
 
     def _predict_s(self, rows: int) -> float:
         return self.times.predict_s(self.padded(rows))

@@ -11,7 +11,7 @@ _TRUSTED: Final = 8
 _OUTLIER: Final = 3.0
 """A time counts for at most so many times its prediction: a pause is not the model's doing."""
 _RIDGE: Final = 0.01
-"""Pull towards proportional time where the batches hardly differ in size, of their mean size²."""
+"""How much the sizes of batches must vary before their times tell a slope, of their mean size²."""
 
 
 class RunTimes:
@@ -19,7 +19,8 @@ class RunTimes:
 
     Least squares with exponentially weighted moments; neither coefficient is ever negative. A single
     pause moves the line little, and a model that has become slower for good moves it within some
-    twenty batches.
+    twenty batches. Where the batches hardly differ in size, a larger one is taken to need
+    proportionally longer, and a smaller one as long as they.
 
     References:
         Finch, "Incremental calculation of weighted mean and variance" (2009), §9.
@@ -31,8 +32,8 @@ class RunTimes:
         self._variance = 0.0
         self._covariance = 0.0
         self.batches = 0
-        self.line = (0.0, 0.0)
-        """``fixed_s`` and ``row_s``, in one piece, for readers in other threads."""
+        # Mean rows and time, slope above and below: in one piece, for readers in other threads.
+        self._fit = (0.0, 0.0, 0.0, 0.0)
 
     @property
     def trusted(self) -> bool:
@@ -47,8 +48,7 @@ class RunTimes:
             run_s: In seconds.
         """
         if self.batches >= _TRUSTED:
-            fixed_s, row_s = self.line
-            run_s = min(run_s, _OUTLIER * (fixed_s + row_s * rows))
+            run_s = min(run_s, _OUTLIER * self.predict_s(rows))
         self.batches += 1
         share = max(_NEWEST, 1 / self.batches)
         rows_off, time_off = rows - self._rows, run_s - self._time_s
@@ -58,19 +58,25 @@ class RunTimes:
         self._covariance = (1 - share) * (self._covariance + share * rows_off * time_off)
         proportional = mean_s / mean_rows
         ridge = _RIDGE * mean_rows * mean_rows
-        row_s = (self._covariance + ridge * proportional) / (self._variance + ridge)
-        row_s = min(max(row_s, 0.0), proportional)
-        self.line = (mean_s - row_s * mean_rows, row_s)
+        above_s = (self._covariance + ridge * proportional) / (self._variance + ridge)
+        below_s = self._covariance / (self._variance + ridge)
+        above_s = min(max(above_s, 0.0), proportional)
+        self._fit = (mean_rows, mean_s, above_s, min(max(below_s, 0.0), above_s))
 
-    def predict_s(self, rows: int, batches: int = 1) -> float:
-        """Predict how long rows will run.
+    @property
+    def line(self) -> tuple[float, float]:
+        """``fixed_s`` and ``row_s``; their sum over many batches is never too pessimistic."""
+        mean_rows, mean_s, row_s, _ = self._fit
+        return mean_s - row_s * mean_rows, row_s
+
+    def predict_s(self, rows: int) -> float:
+        """Predict how long one batch will run.
 
         Args:
-            rows: In all.
-            batches: In how many batches.
+            rows: Rows that the model will see.
 
         Returns:
             Seconds; 0 while nothing has been measured.
         """
-        fixed_s, row_s = self.line
-        return fixed_s * batches + row_s * rows
+        mean_rows, mean_s, above_s, below_s = self._fit
+        return mean_s + (rows - mean_rows) * (above_s if rows > mean_rows else below_s)
