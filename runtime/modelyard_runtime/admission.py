@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from modelyard_runtime.call import Call
     from modelyard_runtime.directives import DirectivesFile
     from modelyard_runtime.rate_limits import RateLimits
+    from modelyard_runtime.tracing.switch import Tracing
 
 
 class Admission:
@@ -22,6 +23,7 @@ class Admission:
         directives: Until they have been read, nobody is let in.
         authenticator: Tells who asks.
         limits: What one caller may ask.
+        tracing: Records those who come.
         max_in_flight: Requests that may be inside the process.
         retry_after_s: Estimates when there will be room again, in seconds.
     """
@@ -32,12 +34,14 @@ class Admission:
         authenticator: Authenticator,
         *,
         limits: RateLimits,
+        tracing: Tracing,
         max_in_flight: int,
         retry_after_s: Callable[[], float],
     ) -> None:
         self._directives = directives
         self._authenticator = authenticator
         self._limits = limits
+        self._tracing = tracing
         self._most = max_in_flight
         self._retry_after_s = retry_after_s
         self.inflight = 0
@@ -61,6 +65,7 @@ class Admission:
             OverloadedError: The process is full.
         """
         call.header = header
+        self._tracing.begin(call, header)
         call.principal = await self.authenticate(header)
         call.shadow = self.is_copy(header)
         if call.shadow:

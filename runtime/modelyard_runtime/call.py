@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from modelyard_runtime.inference import ServedModel
+    from modelyard_runtime.tracing.spans import RequestSpan
 
 
 @dataclass(slots=True)
@@ -30,13 +31,15 @@ class Call:
         caller: Whose limits it counts against, while it is inside.
         shadow: A copy of another request, which counts nowhere.
         header: Looks a request header (gRPC: metadata) up by its lower-case name.
-        traceparent: The caller's W3C trace context.
+        span: What records it, where it is traced.
+        traceparent: The W3C trace context to hand on, where tracing is on.
         trace_id: Of the trace that records it, in hexadecimal; empty when none does.
         served: The model, once it is found.
         rows: Rows in the request, once it is decoded.
         question: The decoded request, for those who record payloads.
         outputs: The answer, likewise.
         cached: Whether another request's answer was taken.
+        asked: ``time.perf_counter`` when it was decoded and the model was asked; 0: not yet.
         decode_s: Wire to arrays, in seconds.
         wait_s: In the queue and in the model, in seconds.
         encode_s: Arrays to wire, in seconds.
@@ -52,6 +55,7 @@ class Call:
     caller: str = ""
     shadow: bool = False
     header: Callable[[str], str | None] | None = None
+    span: RequestSpan | None = None
     traceparent: str = ""
     trace_id: str = ""
     served: ServedModel | None = None
@@ -59,6 +63,7 @@ class Call:
     question: Any = None
     outputs: Any = None
     cached: bool = False
+    asked: float = 0.0
     decode_s: float = 0.0
     wait_s: float = 0.0
     encode_s: float = 0.0

@@ -140,7 +140,7 @@ class ServedModel:
         """
         self._require_small(question)
         call.rows, call.question = question.rows, question
-        begun = time.perf_counter()
+        call.asked = begun = time.perf_counter()
         try:
             if self._cache is None:
                 outputs = await self._compute(question, call)
@@ -177,7 +177,7 @@ class ServedModel:
             return
         self._require_small(question)
         call.rows, call.question = question.rows, question
-        begun = time.perf_counter()
+        call.asked = begun = time.perf_counter()
         parts = self.hooks.stream(question)
         idle_s = self.hooks.config.limits.stream_idle_ms / 1000
         until, first = call.deadline, True

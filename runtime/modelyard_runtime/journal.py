@@ -58,6 +58,8 @@ class Journal:
         """
         if isinstance(error, InferenceError):
             _log.error("model failed", request_id=call.request_id, exc_info=error)
+        if call.span is not None:
+            call.span.end(call, code, error)
         if call.shadow:
             return
         metrics = self._metrics.own if call.served is None else call.served.metrics

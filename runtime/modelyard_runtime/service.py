@@ -27,6 +27,7 @@ from modelyard_runtime.records.audit import Audit
 from modelyard_runtime.repository import Repository
 from modelyard_runtime.serving import models_in, prepare, put_in_service
 from modelyard_runtime.shadow.sender import ShadowSender
+from modelyard_runtime.tracing.switch import Tracing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -65,10 +66,14 @@ class Service:
         self._keys = KeysFolder(settings.keys_dir)
         self._authenticator = Authenticator(self._keys)
         limits = RateLimits()
+        self.tracing = Tracing(
+            {"service.name": "modelyard-runtime", "modelyard.revision": settings.revision}
+        )
         self.admission = Admission(
             self.directives,
             self._authenticator,
             limits=limits,
+            tracing=self.tracing,
             max_in_flight=settings.max_in_flight,
             retry_after_s=self._retry_after_s,
         )
@@ -87,7 +92,7 @@ class Service:
             control=settings.control,
         )
         self.metrics.follow_inflight(lambda: self.admission.inflight)
-        for part in (self._authenticator, limits, audit, access_log, self._shadow):
+        for part in (self._authenticator, limits, audit, access_log, self.tracing, self._shadow):
             self.directives.follow(part.apply)
 
     @property
@@ -165,6 +170,7 @@ class Service:
         self._shadow.close()
         self.repository.close()
         self.journal.close(_FLUSH_S)
+        self.tracing.close(_FLUSH_S)
 
     def status(self) -> dict[str, Any]:
         """Describe the process for ``GET /status``.

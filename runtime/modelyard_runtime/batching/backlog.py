@@ -23,7 +23,7 @@ from itertools import chain
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeAlias
 
-from modelyard_runtime.batching.calls import In, Out, Trigger
+from modelyard_runtime.batching.calls import In, Out, Passage, Trigger
 
 if TYPE_CHECKING:
     import asyncio
@@ -68,6 +68,7 @@ class Entry(Generic[In, Out]):
         answer: Given to the caller.
         queued: Whether it is in the backlog.
         ran: Whether the model was given it.
+        passage: Told when it has been in the model, if the caller wants to know.
     """
 
     item: In
@@ -79,6 +80,7 @@ class Entry(Generic[In, Out]):
     answer: asyncio.Future[Out]
     queued: bool = True
     ran: bool = False
+    passage: Passage | None = None
 
 
 class Batch(NamedTuple, Generic[In, Out]):

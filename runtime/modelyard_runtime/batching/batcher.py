@@ -20,7 +20,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final, Generic
 
 from modelyard_runtime.batching.backlog import DEFAULT_LEVEL, Backlog, Batch, Entry, Stake
-from modelyard_runtime.batching.calls import BatchReport, In, Out
+from modelyard_runtime.batching.calls import PASSAGE, BatchReport, In, Out
 from modelyard_runtime.batching.controller import Controller
 from modelyard_runtime.batching.execution import execute
 from modelyard_runtime.errors import DeadlineExceededError, OverloadedError
@@ -203,8 +203,9 @@ class Batcher(Generic[In, Out]):
         now = self._clock()
         self._refuse(items, order, nbytes, now)
         stake = Stake(len(items), nbytes)
+        passage = PASSAGE.get()
         entries: list[Entry[In, Out]] = [
-            Entry(item, key, rows, order, now, stake, self._loop.create_future())
+            Entry(item, key, rows, order, now, stake, self._loop.create_future(), passage=passage)
             for item, rows in items
         ]
         with self._lock:
@@ -300,6 +301,8 @@ class Batcher(Generic[In, Out]):
         batch = outcome.batch
         for entry, answer in zip(batch.entries, outcome.answers, strict=True):
             self._pending.pop(entry, None)
+            if entry.passage is not None:
+                entry.passage.note(entry.since, outcome.began, outcome.began + outcome.run_s)
             if entry.answer.done():
                 continue
             if isinstance(answer, BaseException):

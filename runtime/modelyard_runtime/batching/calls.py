@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeVar
 
@@ -13,6 +14,37 @@ Out = TypeVar("Out")
 
 Trigger = Literal["full", "idle", "delay", "deadline"]
 """Why a batch left: no more fits, the device was idle, it had waited, or somebody could not wait."""
+
+
+@dataclass(slots=True)
+class Passage:
+    """When a request was in the queue and in the model, on the batcher's clock.
+
+    Attributes:
+        queued: When it arrived.
+        began: When the first of it went into the model; None when nothing did.
+        ended: When the last of it came out.
+    """
+
+    queued: float = 0.0
+    began: float | None = None
+    ended: float = 0.0
+
+    def note(self, queued: float, began: float, ended: float) -> None:
+        """Add a part of the request.
+
+        Args:
+            queued: As above.
+            began: As above.
+            ended: As above.
+        """
+        self.queued = queued
+        self.began = began if self.began is None else min(self.began, began)
+        self.ended = max(self.ended, ended)
+
+
+PASSAGE: ContextVar[Passage | None] = ContextVar("passage", default=None)
+"""Where a caller who wants to know is told."""
 
 
 class BatchCalls(Protocol[In, Out]):

@@ -23,6 +23,7 @@ class Outcome(Generic[In, Out]):
     Attributes:
         batch: The batch.
         answers: One per item, in order; an error where there is none.
+        began: When it went into the model.
         run_s: Time in the model, in seconds, all re-runs included.
         bisections: How often it was halved to find who fails.
         failed: Items that failed alone.
@@ -32,6 +33,7 @@ class Outcome(Generic[In, Out]):
 
     batch: Batch[In, Out]
     answers: list[Out | BaseException] = field(default_factory=list)
+    began: float = 0.0
     run_s: float = 0.0
     bisections: int = 0
     failed: int = 0
@@ -63,7 +65,7 @@ def execute(
         An answer, or an error, for each item.
     """
     outcome: Outcome[In, Out] = Outcome(batch)
-    started = clock()
+    outcome.began = started = clock()
     try:
         outcome.answers = _answers(calls, [entry.item for entry in batch.entries])
     except Exception as error:  # noqa: BLE001 - the root of all model code; settled per caller

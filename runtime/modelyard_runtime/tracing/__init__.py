@@ -1,0 +1,1 @@
+"""Spans of requests, where the directives want them."""
