@@ -369,7 +369,7 @@ async def test_a_deadline_that_what_waits_cannot_meet_is_refused_at_once() -> No
 
     for _ in range(8):  # evidence
         await ask(1000)
-    while not batcher._idle:  # the thread gives its answer before it looks for more
+    while not batcher._idle:  # noqa: ASYNC110 - the thread answers before it looks for more
         await asyncio.sleep(0)
     # An idle device tries even what it has never managed in time.
     assert await ask(5) == [2]
