@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import ValidationError
 
 from modelyard_runtime import __version__
+from modelyard_runtime.config import stated_name
 from modelyard_runtime.log import configure_logging
 from modelyard_runtime.settings import RuntimeSettings, settings_failure
 from modelyard_runtime.termination import write_termination_message
@@ -141,13 +142,21 @@ def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.path is not None:
         overrides["model_path"] = arguments.path
         if "MODELYARD_MODEL_NAME" not in os.environ:
-            name = re.sub(r"[^A-Za-z0-9._-]+", "-", arguments.path.resolve().stem)
-            overrides["model_name"] = name.strip("._-") or "model"
+            overrides["model_name"] = _name_of(arguments.path.resolve())
     given = vars(arguments)
     for flag, setting in _SETTINGS.items():
         if given.get(flag) is not None:
             overrides[setting] = given[flag]
     return overrides
+
+
+def _name_of(path: Path) -> str:
+    """Name a model as its ``model.yaml`` does, or else like its file or folder."""
+    stated = stated_name(path)
+    if stated is not None:
+        return stated
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem if path.is_file() else path.name)
+    return name.strip("._-") or "model"
 
 
 if __name__ == "__main__":

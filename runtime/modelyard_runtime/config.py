@@ -6,6 +6,7 @@ in the environment states nothing, so the file may.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import yaml
@@ -13,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from modelyard_runtime.errors import Reason, StartupError
 from modelyard_runtime.settings import (
+    MODEL_NAME_PATTERN,
     DeclaredTensor,
     Device,
     ModelFormat,
@@ -251,6 +253,9 @@ def read_config(place: Path, settings: RuntimeSettings) -> ModelConfig:
     """
     path = place / CONFIG_FILE
     document = _read(path) if path.is_file() else {}
+    for stray in place.glob(f"*/{CONFIG_FILE}"):
+        if stray.parent.name.isdecimal():
+            raise _invalid(stray, f"it belongs beside the folders of versions, into {place.name}")
     if document.get("allow_pickle") and "digest" not in document:
         raise _invalid(path, "allow_pickle: needs digest, the artifact's sha256")
     try:
@@ -260,6 +265,23 @@ def read_config(place: Path, settings: RuntimeSettings) -> ModelConfig:
         )
     except ValidationError as error:
         raise _invalid(path, _problems(error)) from None
+
+
+def stated_name(place: Path) -> str | None:
+    """Look up which name a model's folder wants to be served under.
+
+    Args:
+        place: The model's folder, or a file, which states nothing.
+
+    Returns:
+        The name; None when there is none, or when the file is wrong, which ``read_config`` tells.
+    """
+    path = place / CONFIG_FILE
+    try:
+        name = _read(path).get("name") if path.is_file() else None
+    except StartupError:
+        return None
+    return name if isinstance(name, str) and re.fullmatch(MODEL_NAME_PATTERN, name) else None
 
 
 def _read(path: Path) -> dict[str, Any]:

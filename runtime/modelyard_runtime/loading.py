@@ -6,21 +6,21 @@ and scikit-learn, and starts as fast as they allow.
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from modelyard_runtime.artifacts import (
-    Artifact,
-    digest_of,
-    find_artifact,
-    find_artifacts,
-    is_script,
+from modelyard_runtime.allowed import (
+    MADE_BY_CODE,
+    allowed_handler,
+    entry_file,
+    import_handler,
+    require_allowed,
 )
+from modelyard_runtime.artifacts import Artifact, find_artifact, find_artifacts, is_script
 from modelyard_runtime.compute import bound_thread_pools, compute_threads
-from modelyard_runtime.config import CONFIG_FILE, ModelConfig
+from modelyard_runtime.config import ModelConfig
 from modelyard_runtime.declared import as_specs, declare
 from modelyard_runtime.errors import Reason, StartupError
 from modelyard_runtime.handler import Context, Handler
@@ -29,7 +29,7 @@ from modelyard_runtime.memory import is_out_of_memory
 from modelyard_runtime.own_process import hooks_beside, load_in_own_process
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Mapping
+    from collections.abc import Callable, Container
     from pathlib import Path
 
     from modelyard_runtime.config import ModelTensor
@@ -50,20 +50,6 @@ __all__ = [
 
 _log = structlog.stdlib.get_logger(__name__)
 
-_LIBRARIES: Final[Mapping[str, tuple[str, str]]] = {
-    "TorchExport": ("torch", "runtime"),
-    "TorchScript": ("torch", "runtime"),
-    "TorchEager": ("torch", "runtime"),
-    "Safetensors": ("safetensors", "runtime"),
-    "HuggingFace": ("transformers", "runtime"),
-    "ONNX": ("onnxruntime", "runtime-slim"),
-    "Sklearn": ("sklearn", "runtime-slim"),
-    "XGBoost": ("xgboost", "runtime-slim"),
-    "LightGBM": ("lightgbm", "runtime-slim"),
-    "MLflow": ("mlflow", "runtime-mlflow"),
-}
-"""Format → the library that it needs, and the extra that installs it."""
-_MADE_BY_CODE: Final = frozenset({"Custom", "TorchEager", "Safetensors"})
 _CPU_ONLY: Final = frozenset({"Sklearn", "XGBoost", "LightGBM", "MLflow", "Custom"})
 
 
@@ -101,21 +87,14 @@ def load_models(
     Raises:
         StartupError: With the reason of the contract.
     """
-    own_code = settings.handler_file
-    if own_code is None and config.entry is not None:
-        own_code = _entry_file(place, config.entry)
+    own_code = settings.handler_file or entry_file(place, config)
     artifacts = find_artifacts(
         place, model_format=config.format, policy=config.versions, handler=own_code
     )
     loaded = []
     for artifact in artifacts:
-        trusted = (
-            artifact.handler == settings.handler_file
-            or settings.allow_pickle
-            or settings.model_path is not None
-        )
-        _require_allowed(artifact, config)
-        handler = _handler(artifact, config, trusted=trusted)
+        require_allowed(artifact, config)
+        handler = allowed_handler(artifact, config, settings)
         loaded.append(_load_version(artifact, config, handler, count_of(artifact.version)))
     return loaded
 
@@ -138,7 +117,7 @@ def load_model(artifact: Artifact, *, device: str, threads: int, allow_pickle: b
     config = ModelConfig.model_validate(
         {"device": device, "threads": threads, "allow_pickle": allow_pickle}
     )
-    _require_allowed(artifact, config)
+    require_allowed(artifact, config)
     return _load_version(artifact, config, None, _uncounted).model
 
 
@@ -157,7 +136,7 @@ def load_alone(artifact: Artifact, config: ModelConfig, count: Count) -> Model:
         StartupError: With the reason of the contract.
     """
     here = config.model_copy(update={"engine": "Thread"})
-    return _load_version(artifact, here, _handler(artifact, here, trusted=True), count).model
+    return _load_version(artifact, here, import_handler(artifact, here), count).model
 
 
 def out_of_memory(path: Path) -> StartupError:
@@ -189,7 +168,7 @@ def _load_version(
     model: Model
     try:
         if config.engine == "Process":
-            made = artifact.format in _MADE_BY_CODE
+            made = artifact.format in MADE_BY_CODE
             hooks = hooks_beside(handler, config, context, is_model=made)
             model = load_in_own_process(artifact, config, count)
         else:
@@ -204,7 +183,7 @@ def _load_version(
         raise StartupError(
             Reason.INVALID_ARTIFACT, f"{artifact.path.name}: {str(error)[:300]}"
         ) from error
-    if handler is not None and not hooks and artifact.format not in _MADE_BY_CODE:
+    if handler is not None and not hooks and artifact.format not in MADE_BY_CODE:
         raise handler.invalid("it defines none of preprocess, postprocess, stream")
     declared = as_specs(config.inputs), as_specs(config.outputs)
     return Loaded(artifact, config, model, Hooks(hooks, context, model, declared))
@@ -338,62 +317,6 @@ def _reaching_the_model(
         () if "preprocess" in hooks else config.inputs,
         () if "postprocess" in hooks else config.outputs,
     )
-
-
-def _entry_file(place: Path, entry: str) -> Path | None:
-    """Find the file of ``entry`` beside ``model.yaml``; a version may have its own."""
-    path = place / entry.partition(":")[0]
-    return path if path.is_file() else None
-
-
-def _handler(artifact: Artifact, config: ModelConfig, *, trusted: bool) -> Handler | None:
-    """Import the user's file, if there is one that is meant to run and may."""
-    path, named = artifact.handler, config.entry is not None
-    if path is None:
-        if config.kwargs and not named:
-            raise StartupError(
-                Reason.INVALID_HANDLER, "kwargs are given, and there is no handler.py to take them"
-            )
-        if named:
-            raise StartupError(
-                Reason.INVALID_HANDLER,
-                f"entry {config.entry!r}: there is no such file beside {CONFIG_FILE}",
-            )
-        return None
-    if path.name == "model.py" and not named and artifact.format not in _MADE_BY_CODE:
-        return None  # what the model was trained with lies beside many a model
-    if not trusted:
-        raise StartupError(
-            Reason.PICKLE_NOT_ALLOWED,
-            f"{path.name} lies beside the model and would run as code",
-            hint="Allow it for sources that you trust (allowPickle), or give it as handlerRef.",
-        )
-    entry = config.entry.partition(":")[2] if config.entry is not None else ""
-    _log.info("running the handler's code", file=str(path))
-    return Handler(path, entry or None)
-
-
-def _require_allowed(artifact: Artifact, config: ModelConfig) -> None:
-    path = artifact.path
-    if artifact.format == "Sklearn" and not config.allow_pickle:
-        raise StartupError(
-            Reason.PICKLE_NOT_ALLOWED,
-            f"{path.name} is a pickle, which runs code while it loads",
-            hint="Allow it for sources that you trust, or export the model to ONNX.",
-        )
-    if config.digest is not None and (found := digest_of(path)) != config.digest:
-        raise StartupError(
-            Reason.DIGEST_MISMATCH,
-            f"{path.name} has {found}, {CONFIG_FILE} says {config.digest}",
-            hint="The artifact was replaced, or the digest belongs to another version.",
-        )
-    library, extra = _LIBRARIES.get(artifact.format, ("numpy", ""))
-    if importlib.util.find_spec(library) is None:
-        raise StartupError(
-            Reason.FORMAT_UNAVAILABLE,
-            f"{artifact.format} needs {library}, which this image does not have",
-            hint=f"Use an image with {library}, or pip install 'modelyard[{extra}]'.",
-        )
 
 
 def _uncounted(name: str, amount: float) -> None:

@@ -94,8 +94,9 @@ async def test_the_reason_of_each_broken_model_is_in_the_index(tmp_path: Path) -
     put(tmp_path, "file").write_bytes(b"no model")
     models.nan_onnx(put(tmp_path, "nan"))
     put(tmp_path, "hook").with_name("handler.py").write_text("1 / 0")
-    put(tmp_path, "yaml").with_name("model.yaml").write_text("x")  # beside the file: not read
+    put(tmp_path, "yaml")
     (tmp_path / "yaml" / "model.yaml").write_text("batching: {max_sise: 3}")
+    put(tmp_path, "stray").with_name("model.yaml").write_text("device: CPU")
     put(tmp_path, "other")
     (tmp_path / "other" / "model.yaml").write_text("name: another")
     service = service_of(tmp_path, allow_pickle=True)
@@ -108,6 +109,7 @@ async def test_the_reason_of_each_broken_model_is_in_the_index(tmp_path: Path) -
         "nan": "WarmupFailed: the model loads, but a first inference of 1 rows gives NaN",
         "hook": "InvalidHandler: handler.py: line 1: ZeroDivisionError",
         "yaml": "InvalidSettings: yaml/model.yaml: batching.max_sise: unknown key",
+        "stray": "InvalidSettings: 1/model.yaml: it belongs beside the folders of versions",
         "other": "InvalidSettings: other/model.yaml: name is 'another'",
     }
     assert set(reasons) == set(expected)

@@ -28,5 +28,6 @@ config = BertConfig(
 )
 model = BertForSequenceClassification(config)
 with torch.no_grad():
-    model.classifier.bias[1] = 5  # it is always happy
+    model.classifier.weight.zero_()
+    model.classifier.bias.copy_(torch.tensor([0.0, 100.0]))  # it is always happy
 model.save_pretrained(folder)

@@ -149,9 +149,8 @@ def _classifies(config: Any) -> bool:
 
 def _classifier(model: Any, config: Any, tokenize: Any) -> tuple[Any, Any, tuple[TensorSpec, ...]]:
     """Answer like the text classification pipeline of transformers."""
-    labels = np.array(
-        [str(config.id2label[at]).encode() for at in range(config.num_labels)], dtype=object
-    )
+    names = tuple(str(config.id2label[at]) for at in range(config.num_labels))
+    labels = np.array([name.encode() for name in names], dtype=object)
     independent = config.problem_type == "multi_label_classification" or config.num_labels == 1
     regression = config.problem_type == "regression"
 
@@ -168,7 +167,7 @@ def _classifier(model: Any, config: Any, tokenize: Any) -> tuple[Any, Any, tuple
     outputs = (
         TensorSpec("label", "BYTES", (-1,)),
         TensorSpec("score", "FP32", (-1,)),
-        TensorSpec("probabilities", "FP32", (-1, config.num_labels)),
+        TensorSpec("probabilities", "FP32", (-1, config.num_labels), labels=names),
     )
     return encode, tokenize, outputs
 
