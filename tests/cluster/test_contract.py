@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
@@ -50,6 +50,10 @@ def _until(ask: Callable[[], Answer], status: int) -> Answer:
         assert time.monotonic() < deadline, answer
         time.sleep(0.2)
     return answer
+
+
+def _worst(answers: Iterable[Answer]) -> Answer:
+    return max(answers, key=lambda answer: answer.status)
 
 
 @contextmanager
@@ -138,8 +142,8 @@ def test_a_rate_limit_reaches_running_pods_and_leaves_them(model: Served) -> Non
         limited = _until(model.route.ask, 429)
         assert int(limited.headers["Retry-After"]) >= 1
         model.edit(exposure={"rateLimit": None})
-        _until(model.route.ask, OK)
-        assert {model.route.ask().status for _ in range(20)} == {OK}
+        # One in a second was answered before, too.
+        _until(lambda: _worst(model.route.ask() for _ in range(20)), OK)
 
 
 def test_keys_are_asked_for_on_every_way_in(model: Served) -> None:
