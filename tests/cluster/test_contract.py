@@ -60,15 +60,16 @@ def _worst(answers: Iterable[Answer]) -> Answer:
 def _in_place(served: Served) -> Iterator[None]:
     """Hold that nothing in here makes a revision or a pod."""
     before = served.until(lambda seen: state_of(seen) == "Idle" and is_ready(seen))
-    pods = _uids(served)
+    stable = revision_of(before, "stable")
+    pods = _uids(served, stable)
     yield
-    assert revision_of(served.until_ready(), "stable") == revision_of(before, "stable")
-    assert _uids(served) == pods
+    assert revision_of(served.until_ready(), "stable") == stable
+    assert _uids(served, stable) == pods
     assert len(served.all("Deployment")) == 1
 
 
-def _uids(served: Served) -> set[str]:
-    return {pod["metadata"]["uid"] for pod in served.pods()}
+def _uids(served: Served, revision: str) -> set[str]:
+    return {pod["metadata"]["uid"] for pod in served.pods(revision)}
 
 
 @pytest.fixture(scope="module")
