@@ -295,6 +295,8 @@ class ServedModel:
                 {"kind": "KIND_GPU" if model.device == "cuda" else "KIND_CPU", "count": 1}
             ],
         }
+        if self.hooks.streams:
+            document["model_transaction_policy"] = {"decoupled": True}
         if signature.batched:
             wait = round(limits.max_delay_s * 1e6)
             document["dynamic_batching"] = {"max_queue_delay_microseconds": wait}

@@ -16,7 +16,7 @@ from testkit import triton_cases as cases
 from testkit.runtime_serving import running
 from testkit.triton_differences import DIFFERENCES, explain
 from testkit.triton_models import ROWS, write_for_ours, write_for_triton
-from testkit.triton_replies import RestCase, ask_grpc, ask_rest
+from testkit.triton_replies import GrpcCase, RestCase, ask_grpc, ask_rest, ask_stream
 from testkit.triton_server import Addresses, tritonserver
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ GROUPS: Final[dict[str, Callable[[], Iterable[Case]]]] = {
     "good over gRPC": lambda: cases.good_grpc(200),
     # Before the bad ones, of which some are answered by one server alone, and counted by it.
     "everything else": cases.documents,
+    "streams": cases.streams,
     "bad over REST": cases.bad_rest,
     "bad over gRPC": cases.bad_grpc,
 }
@@ -60,7 +61,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Addresse
     arguments = ("serve", "--models", str(folder / "ours"), "--control", "explicit")
     with (
         tritonserver(folder, folder / "theirs") as theirs,
-        running(folder, *arguments, max_batch_size=str(ROWS)) as process,
+        running(folder, *arguments, max_batch_size=str(ROWS), allow_pickle="true") as process,
     ):
         process.wait_for("Ready")
         yield theirs, Addresses(process.http, process.grpc)
@@ -80,8 +81,10 @@ def outcome(servers: tuple[Addresses, Addresses]) -> Outcome:
             if isinstance(case, RestCase):
                 left = ask_rest(client, theirs.http, case)
                 right = ask_rest(client, ours.http, case)
-            else:
+            elif isinstance(case, GrpcCase):
                 left, right = ask_grpc(their_channel, case), ask_grpc(our_channel, case)
+            else:
+                left, right = ask_stream(their_channel, case), ask_stream(our_channel, case)
             shown, rest = explain(case, left, right)
             told.shown |= shown
             return rest

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import queue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 import numpy as np
@@ -22,26 +23,22 @@ from modelyard_runtime.grpc_api import inference_pb2 as pb
 from modelyard_runtime.grpc_api.statuses import STATUS
 from testkit import runtime_models as models
 from testkit.runtime_serving import running
+from testkit.triton_client import DATATYPES, NAMES, same, sample, write_models
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from testkit.runtime_serving import Running
 
 pytestmark = pytest.mark.slow
 
-DATATYPES = sorted(models.ONNX_TYPES)
-
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("grpc")
-    for datatype in DATATYPES:
-        place = folder / "models" / f"identity-{datatype.lower()}" / "1"
-        place.mkdir(parents=True)
-        models.identity_onnx(place / "model.onnx", datatype, ["batch", "n"])
-    arguments = ("serve", "--models", str(folder / "models"), "--control", "explicit")
-    with running(folder, *arguments) as process:
+    models = write_models(folder / "models")
+    arguments = ("serve", "--models", str(models), "--control", "explicit")
+    with running(folder, *arguments, allow_pickle="true") as process:
         process.wait_for("Ready")
         yield process
 
@@ -58,48 +55,96 @@ def channel(server: Running) -> Iterator[grpc.Channel]:
         yield channel
 
 
-def sample(datatype: str) -> np.ndarray[Any, Any]:
-    if datatype == "BYTES":
-        return np.array([[b"", "größer ☃".encode()], [b"a" * 300, b"\x22\\"]], dtype=np.object_)
-    if datatype == "BOOL":
-        return np.array([[True, False], [False, True]])
-    dtype = tritonclient.utils.triton_to_np_dtype(datatype)
-    kind = np.iinfo(dtype) if np.dtype(dtype).kind in "iu" else np.finfo(dtype)
-    return np.array([[kind.min, kind.max], [0, 1]], dtype=dtype)
+@pytest.fixture
+async def aio(server: Running) -> AsyncIterator[Any]:
+    async with tritonclient.grpc.aio.InferenceServerClient(server.grpc) as client:
+        yield client
 
 
-def tensor(datatype: str, module: Any = tritonclient.grpc) -> list[Any]:
-    data = sample(datatype)
-    made = module.InferInput("x", list(data.shape), datatype)
+def tensor(datatype: str, data: Any = None) -> list[Any]:
+    data = sample(datatype) if data is None else data
+    made = tritonclient.grpc.InferInput("x", list(data.shape), datatype)
     made.set_data_from_numpy(data)
     return [made]
 
 
+def asked(datatype: str, encoding: str | None) -> dict[str, Any]:
+    return {
+        "model_name": f"identity-{datatype.lower()}",
+        "inputs": tensor(datatype),
+        "outputs": [tritonclient.grpc.InferRequestedOutput("y")],
+        "request_id": "42",
+        "compression_algorithm": encoding,
+    }
+
+
+# --- every datatype, every way ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("encoding", [None, "gzip", "deflate"])
 @pytest.mark.parametrize("datatype", DATATYPES)
-@pytest.mark.parametrize("encoding", [None, "gzip"])
 def test_every_datatype(client: Any, datatype: str, encoding: str | None) -> None:
-    result = client.infer(
-        f"identity-{datatype.lower()}",
-        tensor(datatype),
-        outputs=[tritonclient.grpc.InferRequestedOutput("y")],
-        request_id="42",
-        compression_algorithm=encoding,
-    )
-    got = result.as_numpy("y")
-    assert got.dtype == sample(datatype).dtype
-    assert (got == sample(datatype)).all()
+    result = client.infer(**asked(datatype, encoding))
+    same(result.as_numpy("y"), sample(datatype))
     assert result.get_response().id == "42"
 
 
-async def test_asyncio(server: Running) -> None:
-    async with tritonclient.grpc.aio.InferenceServerClient(server.grpc) as client:
-        assert await client.is_server_live()
-        assert await client.is_server_ready()
-        result = await client.infer("identity-int8", tensor("INT8", tritonclient.grpc.aio))
-        assert (result.as_numpy("y") == sample("INT8")).all()
+@pytest.mark.parametrize("encoding", [None, "gzip", "deflate"])
+async def test_every_datatype_with_asyncio(aio: Any, encoding: str | None) -> None:
+    for datatype in DATATYPES:
+        result = await aio.infer(**asked(datatype, encoding))
+        same(result.as_numpy("y"), sample(datatype))
 
 
-def test_a_stream_answers_each_request_and_survives_errors(client: Any) -> None:
+def test_calls_that_do_not_wait(client: Any) -> None:
+    answers: queue.Queue[tuple[Any, Any]] = queue.Queue()
+    for _ in range(5):
+        client.async_infer(
+            "identity-fp32",
+            tensor("FP32"),
+            callback=lambda result, error: answers.put((result, error)),
+        )
+    for _ in range(5):
+        result, error = answers.get(timeout=10)
+        assert error is None
+        same(result.as_numpy("y"), sample("FP32"))
+
+
+def test_shapes_of_nothing(client: Any) -> None:
+    for shape in ((1, 0), (3, 0)):
+        result = client.infer("identity-fp32", tensor("FP32", np.empty(shape, np.float32)))
+        assert result.as_numpy("y").shape == shape
+    with pytest.raises(InferenceServerException, match="input 'x' has no rows"):
+        client.infer("identity-fp32", tensor("FP32", np.empty((0, 2), np.float32)))
+
+
+def test_classification(client: Any) -> None:
+    data = np.array([[0.25, 4.0, -1.0], [9.0, 0.0, 1.5]], np.float32)
+    wanted = tritonclient.grpc.InferRequestedOutput("y", class_count=2)
+    result = client.infer("identity-fp32", tensor("FP32", data), outputs=[wanted])
+    assert result.as_numpy("y").tolist() == [
+        [b"4.000000:1", b"0.250000:0"],
+        [b"9.000000:0", b"1.500000:2"],
+    ]
+
+
+def test_parameters_and_id_reach_the_handler(client: Any) -> None:
+    parameters = {"text": "ü", "number": 7, "flag": True}
+    result = client.infer(
+        "told",
+        tensor("BYTES", np.array([["x"]], np.object_)),
+        request_id="mine",
+        parameters=parameters,
+        priority=3,
+    )
+    told = json.loads(result.as_numpy("y")[0, 0])
+    assert told.items() >= {**parameters, "id": "mine", "priority": 3}.items()
+
+
+# --- streams ---------------------------------------------------------------------------------
+
+
+def test_a_stream_answers_each_request_in_turn_and_survives_errors(client: Any) -> None:
     answers: queue.Queue[tuple[Any, Any]] = queue.Queue()
     client.start_stream(callback=lambda result, error: answers.put((result, error)))
     for number in range(20):
@@ -111,12 +156,88 @@ def test_a_stream_answers_each_request_and_survives_errors(client: Any) -> None:
             assert "no model 'nope'" in str(error)
         else:
             assert error is None
-            assert result.get_response().id == str(number)
-            assert (result.as_numpy("y") == sample("FP32")).all()
+            answer = result.get_response()
+            assert answer.id == str(number)
+            assert answer.parameters["triton_final_response"].bool_param
+            same(result.as_numpy("y"), sample("FP32"))
     client.stop_stream()
 
 
+def parts_of(answers: queue.Queue[tuple[Any, Any]], count: int) -> dict[str, list[Any]]:
+    """Gather answers by the request's id, until so many requests have ended."""
+    found: dict[str, list[Any]] = {}
+    ended = 0
+    while ended < count:
+        result, error = answers.get(timeout=10)
+        if error is not None:
+            found.setdefault("error", []).append(str(error))
+            continue
+        answer = result.get_response()
+        parts = found.setdefault(answer.id, [])
+        if answer.parameters["triton_final_response"].bool_param:
+            assert not answer.outputs
+            ended += 1
+        else:
+            parts.append(int(result.as_numpy("y")[0, 0]))
+    return found
+
+
+def test_a_model_may_answer_any_number_of_times(client: Any) -> None:
+    answers: queue.Queue[tuple[Any, Any]] = queue.Queue()
+    client.start_stream(callback=lambda result, error: answers.put((result, error)))
+    wanted = {"none": [], "one": [5], "many": list(range(200))}
+    for name, numbers in wanted.items():
+        client.async_stream_infer(
+            "parts",
+            tensor("INT32", np.array([numbers], np.int32)),
+            request_id=name,
+            enable_empty_final_response=True,
+        )
+    assert parts_of(answers, len(wanted)) == wanted
+    client.stop_stream()
+
+
+def test_an_error_between_parts_ends_its_request_alone(client: Any) -> None:
+    answers: queue.Queue[tuple[Any, Any]] = queue.Queue()
+    client.start_stream(callback=lambda result, error: answers.put((result, error)))
+    for name, numbers in {"bad": [1, -1, 3], "good": [7, 8]}.items():
+        client.async_stream_infer(
+            "parts",
+            tensor("INT32", np.array([numbers], np.int32)),
+            request_id=name,
+            enable_empty_final_response=True,
+        )
+    found = parts_of(answers, 2)
+    assert (found["bad"], found["good"]) == ([1], [7, 8])
+    (error,) = found["error"]
+    assert "the handler's stream failed" in error
+    assert "secret" not in error
+    client.stop_stream()
+
+
+async def test_a_stream_with_asyncio(aio: Any) -> None:
+    async def requests() -> AsyncIterator[dict[str, Any]]:
+        for numbers in ([1, 2], [3]):
+            yield {
+                "model_name": "parts",
+                "inputs": tensor("INT32", np.array([numbers], np.int32)),
+                "request_id": str(len(numbers)),
+            }
+
+    found: dict[str, list[int]] = {}
+    async for result, error in aio.stream_infer(requests()):
+        assert error is None
+        parts = found.setdefault(result.get_response().id, [])
+        parts.append(int(result.as_numpy("y")[0, 0]))
+    assert found == {"2": [1, 2], "1": [3]}
+
+
+# --- documents -------------------------------------------------------------------------------
+
+
 def test_metadata_config_statistics_and_repository(client: Any) -> None:
+    assert client.is_server_live()
+    assert client.is_server_ready()
     assert "binary_tensor_data" in client.get_server_metadata().extensions
     metadata = client.get_model_metadata("identity-fp32", as_json=True)
     assert metadata["inputs"] == [{"name": "x", "datatype": "FP32", "shape": ["-1", "-1"]}]
@@ -125,18 +246,100 @@ def test_metadata_config_statistics_and_repository(client: Any) -> None:
     assert tritonclient.grpc.model_config_pb2.DataType.Name(config.input[0].data_type) == (
         "TYPE_STRING"
     )
+    assert client.get_model_config("parts").config.model_transaction_policy.decoupled
+    (before,) = client.get_inference_statistics("identity-fp32").model_stats
     client.infer("identity-fp32", tensor("FP32"))
     (stats,) = client.get_inference_statistics("identity-fp32").model_stats
-    assert stats.inference_count >= 2
-    assert stats.inference_stats.success.ns > 0
+    assert stats.inference_count == before.inference_count + 2  # rows
+    assert stats.execution_count == before.execution_count + 1
+    assert stats.inference_stats.success.ns > stats.inference_stats.compute_infer.ns > 0
+    assert {row.name for row in client.get_inference_statistics().model_stats} == NAMES
     client.unload_model("identity-uint8")
     assert not client.is_model_ready("identity-uint8")
     index = {m.name: m for m in client.get_model_repository_index().models}
     assert index["identity-uint8"].state == "UNAVAILABLE"
     client.load_model("identity-uint8")
     assert client.is_model_ready("identity-uint8")
-    with pytest.raises(InferenceServerException, match="no model 'nope'"):
-        client.load_model("nope")
+
+
+async def test_documents_with_asyncio(aio: Any) -> None:
+    assert await aio.is_server_live()
+    assert await aio.is_server_ready()
+    assert await aio.is_model_ready("two", "3")
+    assert list((await aio.get_model_metadata("two")).versions) == ["3"]
+    assert (await aio.get_model_config("two")).config.max_batch_size == 32
+    (one,) = (await aio.get_inference_statistics("two")).model_stats
+    assert one.version == "3"
+    await aio.unload_model("identity-bool")
+    index = await aio.get_model_repository_index()
+    assert {m.name: m.state for m in index.models}["identity-bool"] == "UNAVAILABLE"
+    await aio.load_model("identity-bool")
+
+
+# --- errors ----------------------------------------------------------------------------------
+
+WRONG: Final[dict[str, tuple[Callable[[Any], Any], str, str]]] = {
+    "unknown model": (lambda c: c.infer("nope", tensor("FP32")), "NOT_FOUND", "no model 'nope'"),
+    "datatype": (
+        lambda c: c.infer("identity-int8", tensor("FP32")),
+        "INVALID_ARGUMENT",
+        "expected datatype INT8, got FP32",
+    ),
+    "unknown metadata": (lambda c: c.get_model_metadata("nope"), "NOT_FOUND", "no model 'nope'"),
+    "unknown config": (lambda c: c.get_model_config("nope"), "NOT_FOUND", "no model 'nope'"),
+    "unknown statistics": (
+        lambda c: c.get_inference_statistics("nope"),
+        "NOT_FOUND",
+        "no model 'nope'",
+    ),
+    "load of nothing": (lambda c: c.load_model("nope"), "NOT_FOUND", "no model 'nope'"),
+    "unload of nothing": (lambda c: c.unload_model("nope"), "NOT_FOUND", "'nope' is not loaded"),
+    "a microsecond": (
+        lambda c: c.infer("identity-fp32", tensor("FP32"), timeout=1),
+        "DEADLINE_EXCEEDED",
+        "deadline",
+    ),
+    "a time-out of the client": (
+        lambda c: c.infer(
+            "told",
+            tensor("BYTES", np.array([["x"]], np.object_)),
+            parameters={"seconds": 60},
+            client_timeout=0.2,
+        ),
+        "DEADLINE_EXCEEDED",
+        "(?i)deadline",
+    ),
+    "shared memory": (
+        lambda c: c.register_system_shared_memory("r", "/r", 8),
+        "UNIMPLEMENTED",
+        "Method not found",
+    ),
+    "shared memory's state": (
+        lambda c: c.get_cuda_shared_memory_status(),
+        "UNIMPLEMENTED",
+        "Method not found",
+    ),
+    "tracing": (lambda c: c.get_trace_settings(), "UNIMPLEMENTED", "Method not found"),
+    "logging": (lambda c: c.get_log_settings(), "UNIMPLEMENTED", "Method not found"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_errors_are_decoded(client: Any, case: str) -> None:
+    call, status, words = WRONG[case]
+    with pytest.raises(InferenceServerException, match=words) as caught:
+        call(client)
+    assert caught.value.status() == f"StatusCode.{status}"
+
+
+def test_a_tensor_in_shared_memory_is_refused(client: Any) -> None:
+    (lying,) = tensor("FP32")
+    lying.set_shared_memory("region", 16)
+    with pytest.raises(
+        InferenceServerException, match="shared memory is not spoken here"
+    ) as caught:
+        client.infer("identity-fp32", [lying])
+    assert caught.value.status() == "StatusCode.UNIMPLEMENTED"
 
 
 @pytest.mark.parametrize(
@@ -217,18 +420,6 @@ def test_health_and_reflection(channel: grpc.Channel) -> None:
     assert {"inference.GRPCInferenceService", "grpc.health.v1.Health"} <= set(services)
 
 
-def test_what_is_not_spoken_says_so(client: Any) -> None:
-    with pytest.raises(InferenceServerException) as caught:
-        client.get_system_shared_memory_status()
-    assert "UNIMPLEMENTED" in caught.value.status()
-
-
-def test_a_time_out_of_the_caller_ends_the_request(client: Any) -> None:
-    with pytest.raises(InferenceServerException) as late:
-        client.infer("identity-fp32", tensor("FP32"), timeout=1)  # a microsecond
-    assert "DEADLINE_EXCEEDED" in late.value.status()
-
-
 async def test_a_drain_fails_no_request(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("drain")
     model = models.identity_onnx(folder / "m.onnx", "FP32", ["batch", "n"])
@@ -240,13 +431,13 @@ async def test_a_drain_fails_no_request(tmp_path_factory: pytest.TempPathFactory
             async def ask() -> int:
                 answers = 0
                 while not ended.is_set():
-                    result = await client.infer("m", tensor("FP32", tritonclient.grpc.aio))
-                    assert (result.as_numpy("y") == sample("FP32")).all()
+                    result = await client.infer("m", tensor("FP32"))
+                    same(result.as_numpy("y"), sample("FP32"))
                     answers += 1
                 return answers
 
             asking = [asyncio.create_task(ask()) for _ in range(4)]
-            await client.infer("m", tensor("FP32", tritonclient.grpc.aio))
+            await client.infer("m", tensor("FP32"))
             process.terminate()
             while await client.is_server_ready():  # noqa: ASYNC110 - it is another process's state
                 await asyncio.sleep(0.01)
@@ -257,3 +448,13 @@ async def test_a_drain_fails_no_request(tmp_path_factory: pytest.TempPathFactory
 
 def test_every_error_has_a_status() -> None:
     assert set(STATUS) == set(HTTP_STATUS)
+
+
+def test_every_message_is_the_one_that_the_client_knows() -> None:
+    """Every field of ours has the number and the type that it has in Triton's files."""
+    theirs = tritonclient.grpc.service_pb2.DESCRIPTOR.pool
+    for name, ours in pb.DESCRIPTOR.message_types_by_name.items():
+        known = theirs.FindMessageTypeByName(f"inference.{name}")
+        for field in ours.fields:
+            like = known.fields_by_name[field.name]
+            assert (field.number, field.type) == (like.number, like.type), f"{name}.{field.name}"

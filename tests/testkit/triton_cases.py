@@ -13,8 +13,8 @@ import numpy as np
 from modelyard_runtime.grpc_api import inference_pb2 as pb
 from testkit import triton_asks as asks
 from testkit import triton_bad_asks as bad
-from testkit.triton_models import IDENTITIES, MODELS
-from testkit.triton_replies import GrpcCase, RestCase
+from testkit.triton_models import IDENTITIES, MODELS, PARTS
+from testkit.triton_replies import GrpcCase, RestCase, StreamCase
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -79,6 +79,10 @@ def bad_rest() -> Iterator[RestCase]:
             path = f"/v2/models/{entry.name}/infer"
             yield RestCase(what, path, body, headers, document=document)
     yield from _half_precision()
+    document = _one_tensor(PARTS, np.zeros((1, 1), np.int32))
+    document["inputs"][0]["data"] = [1]
+    path = f"/v2/models/{PARTS.name}/infer"
+    yield RestCase("parts at once", path, json.dumps(document).encode(), _PLAIN)
 
 
 def bad_grpc() -> Iterator[GrpcCase]:
@@ -87,6 +91,8 @@ def bad_grpc() -> Iterator[GrpcCase]:
         message = bad.good_message()
         change(message)
         yield GrpcCase(what, message)
+    one = np.ones((1, 1), np.int32)
+    yield GrpcCase("parts at once", _stream_message(PARTS.name, one, "INT32", ends=False))
     for entry in IDENTITIES:
         for what, array, tail, size in _broken_tensors(entry):
             if len(tail) == size:  # what lies behind the tensor is told by REST alone
@@ -97,6 +103,39 @@ def bad_grpc() -> Iterator[GrpcCase]:
                 yield GrpcCase(what, message)
 
 
+def streams() -> Iterator[StreamCase]:
+    """Ask models that answer once and one that answers in parts, with and without an end of parts."""
+    for entry in (*IDENTITIES, PARTS):
+        tensor = entry.inputs[0]
+        array = asks.values(tensor, [1, 4], np.random.default_rng(_SEED))
+        if entry is PARTS:
+            array = np.abs(array // 2)
+        for data in (array, array[:, :1], array[:, :0] if entry is PARTS else array):
+            for ends in (False, True):
+                yield StreamCase(
+                    "good", _stream_message(entry.name, data, tensor.datatype, ends=ends)
+                )
+    failing = np.array([[1, -1]], np.int32)
+    for ends in (False, True):
+        yield StreamCase("bad", _stream_message(PARTS.name, failing, "INT32", ends=ends))
+        yield StreamCase("bad", _stream_message("nope", failing, "INT32", ends=ends))
+    yield StreamCase("bad", _stream_message(PARTS.name, failing, "INT8", ends=False))
+    yield StreamCase(
+        "refused by a model that answers in parts",
+        _stream_message(PARTS.name, failing, "INT8", ends=True),
+    )
+
+
+def _stream_message(
+    name: str, array: asks.Array, datatype: str, *, ends: bool
+) -> pb.ModelInferRequest:
+    message = pb.ModelInferRequest(model_name=name, id="7", raw_input_contents=[asks.raw(array)])
+    message.inputs.add(name="x", datatype=datatype, shape=list(array.shape))
+    if ends:
+        message.parameters["triton_enable_empty_final_response"].bool_param = True
+    return message
+
+
 def documents() -> Iterator[RestCase | GrpcCase]:
     """Ask for everything that is no inference; the last ones for what was counted so far."""
     for path in ("/v2/health/live", "/v2/health/ready", "/v2/models/pair/ready"):
@@ -105,7 +144,7 @@ def documents() -> Iterator[RestCase | GrpcCase]:
     yield GrpcCase("server", pb.ServerMetadataRequest(), "ServerMetadata")
     yield GrpcCase("health", pb.ServerLiveRequest(), "ServerLive")
     yield GrpcCase("health", pb.ServerReadyRequest(), "ServerReady")
-    for entry in MODELS:
+    for entry in (*MODELS, PARTS):
         name = entry.name
         yield _get("metadata", f"/v2/models/{name}")
         yield _get("metadata", f"/v2/models/{name}/versions/1")

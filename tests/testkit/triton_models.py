@@ -36,6 +36,8 @@ class Entry:
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     batched: bool = True
+    decoupled: bool = False
+    """Whether it may answer a request any number of times."""
 
 
 def _identity(name: str, datatype: str, *dims: int, batched: bool = True) -> Entry:
@@ -53,12 +55,32 @@ PAIR: Final = Entry(
     (Tensor("a", "INT32", (4,)), Tensor("b", "INT32", (4,))),
     (Tensor("sum", "INT32", (4,)), Tensor("difference", "INT32", (4,))),
 )
+PARTS: Final = Entry(
+    "parts", (Tensor("x", "INT32", (-1,)),), (Tensor("y", "INT32", (-1,)),), decoupled=True
+)
+"""Answers once for each number, with it; a negative one makes it fail."""
 MODELS: Final = (*IDENTITIES, FIXED, WHOLE, WORDS, PAIR)
+"""Those that answer once."""
+_HANDLER: Final = """
+def predict(x):
+    return {"y": x}
+
+def stream(request, ctx):
+    for number in request.inputs["x"].reshape(-1):
+        if number < 0:
+            raise ValueError("negative")
+        yield {"y": number.reshape(1, 1)}
+"""
+_CONFIG: Final = """
+format: Custom
+inputs: [{name: x, dtype: INT32, shape: [-1, -1]}]
+outputs: [{name: y, dtype: INT32, shape: [-1, -1]}]
+"""
 
 
 def write_for_triton(folder: Path) -> None:
     """Write a repository of Python models."""
-    for entry in MODELS:
+    for entry in (*MODELS, PARTS):
         place = folder / entry.name / "1"
         place.mkdir(parents=True)
         shutil.copy(DATA / "model.py", place)
@@ -69,12 +91,17 @@ def write_for_triton(folder: Path) -> None:
             *(_config("output", tensor) for tensor in entry.outputs),
             "instance_group [{ kind: KIND_CPU count: 1 }]",
             "dynamic_batching {}" if entry.batched else "",
+            "model_transaction_policy { decoupled: true }" if entry.decoupled else "",
         ]
         (place.parent / "config.pbtxt").write_text("\n".join(text))
 
 
 def write_for_ours(folder: Path) -> None:
-    """Write a repository of ONNX files."""
+    """Write a repository of ONNX files, and of a handler."""
+    parts = folder / PARTS.name
+    parts.mkdir(parents=True)
+    (parts / "handler.py").write_text(_HANDLER)
+    (parts / "model.yaml").write_text(_CONFIG)
     for entry in MODELS:
         place = folder / entry.name / "1"
         place.mkdir(parents=True)

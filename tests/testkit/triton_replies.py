@@ -51,7 +51,15 @@ class GrpcCase:
     method: str = "ModelInfer"
 
 
-Case = RestCase | GrpcCase
+@dataclass(frozen=True)
+class StreamCase:
+    """One request on a stream of its own."""
+
+    what: str
+    message: Any
+
+
+Case = RestCase | GrpcCase | StreamCase
 
 
 @dataclass
@@ -137,6 +145,25 @@ def ask_grpc(channel: grpc.Channel, case: GrpcCase) -> Reply:
         return Reply(error.code().name, {}, {"error": error.details()})
     if case.method != "ModelInfer":
         return Reply("OK", {}, MessageToDict(answer, preserving_proto_field_name=True))
+    return _from_message(answer)
+
+
+def ask_stream(channel: grpc.Channel, case: StreamCase) -> Reply:
+    """Send a request, and gather all that comes for it."""
+    call = channel.stream_stream(
+        f"{_SERVICE}/ModelStreamInfer",
+        request_serializer=pb.ModelInferRequest.SerializeToString,
+        response_deserializer=pb.ModelStreamInferResponse.FromString,
+    )
+    parts = []
+    for answer in call(iter([case.message]), timeout=20):
+        part = _from_message(answer.infer_response)
+        words = {"error": answer.error_message} if answer.error_message else {}
+        parts.append({**part.document, **words, "outputs": part.outputs})
+    return Reply("OK", {}, {"parts": parts})
+
+
+def _from_message(answer: pb.ModelInferResponse) -> Reply:
     assert len(answer.raw_output_contents) == len(answer.outputs)
     outputs = [
         Output(

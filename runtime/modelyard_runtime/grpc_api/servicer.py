@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import math
 import time
+from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
@@ -17,21 +18,24 @@ from modelyard_runtime.errors import ClientGoneError, NotFoundError, RequestErro
 from modelyard_runtime.extensions import EXTENSIONS
 from modelyard_runtime.grpc_api import inference_pb2 as pb
 from modelyard_runtime.grpc_api.statuses import STATUS, trailers
+from modelyard_runtime.grpc_api.streaming import side_by_side
 from modelyard_runtime.lifecycle import State
 from modelyard_runtime.request_ids import accepted_request_id
-from modelyard_runtime.wire.grpc_v2 import decode_request, encode_answer, parameters_of
+from modelyard_runtime.wire.grpc_v2 import decode_request, encode_answer, encode_part
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
     from modelyard_runtime.admission import Admission
+    from modelyard_runtime.inference import ServedModel
     from modelyard_runtime.service import Service
+    from modelyard_runtime.wire.grpc_v2 import GrpcQuestion
 
 _log = structlog.stdlib.get_logger(__name__)
 
 _CLIENT_CLOSED: Final = 499
-_STREAM_AHEAD: Final = 64
-"""Requests of one stream that may be inside at once; they share batches, answers keep their order."""
+_FINAL: Final = "triton_final_response"
+_INTERNAL: Final = "an internal error occurred"
 
 
 class Servicer:
@@ -141,7 +145,8 @@ class Servicer:
         """Answer one inference request."""
         call = self._call(context)
         await context.send_initial_metadata(self._metadata(call))
-        return await self._infer(request, context, call)
+        async with self._counted(call, context):
+            return await self._answer(request, call)
 
     async def ModelStreamInfer(  # noqa: N802
         self, requests: AsyncIterator[pb.ModelInferRequest], context: Any
@@ -152,55 +157,75 @@ class Servicer:
         except RequestError as error:
             await context.abort(STATUS[type(error)], str(error), trailers(error))
         await context.send_initial_metadata(self._metadata(self._call(context)))
-        asked: asyncio.Queue[asyncio.Task[pb.ModelStreamInferResponse] | None]
-        asked = asyncio.Queue(_STREAM_AHEAD)
 
-        async def read() -> None:
-            async for request in requests:
-                await asked.put(asyncio.create_task(self._stream_one(request, context)))
-            await asked.put(None)
+        def answers_of(request: Any) -> AsyncGenerator[pb.ModelStreamInferResponse]:
+            return self._stream_one(request, context)
 
-        reading = asyncio.create_task(read())
+        async with aclosing(side_by_side(requests, answers_of, self._answers_once)) as answers:
+            async for answer in answers:
+                yield answer
+
+    def _answers_once(self, request: pb.ModelInferRequest) -> bool:
         try:
-            while (task := await asked.get()) is not None:
-                yield await task
-            await reading
-        finally:
-            reading.cancel()
-            while not asked.empty():
-                left = asked.get_nowait()
-                if left is not None:
-                    left.cancel()
+            served = self._service.model(request.model_name, request.model_version or None)
+        except RequestError:
+            return True
+        return not served.hooks.streams
 
     async def _stream_one(
         self, request: pb.ModelInferRequest, context: Any
-    ) -> pb.ModelStreamInferResponse:
+    ) -> AsyncGenerator[pb.ModelStreamInferResponse]:
+        """Answer one request of a stream, as Triton tells parts and their end."""
+        once = self._answers_once(request)
         try:
-            answer = await self._infer(request, context, self._call(context))
+            async with aclosing(self._parts(request, context)) as parts:
+                async for part in parts:
+                    part.parameters[_FINAL].bool_param = once
+                    yield pb.ModelStreamInferResponse(infer_response=part)
         except RequestError as error:
-            # The id tells the client which of its requests this was.
-            failed = pb.ModelInferResponse(
-                model_name=request.model_name, model_version=request.model_version, id=request.id
-            )
-            return pb.ModelStreamInferResponse(error_message=str(error), infer_response=failed)
-        if parameters_of(request.parameters).get("triton_enable_empty_final_response"):
-            answer.parameters["triton_final_response"].bool_param = True
-        return pb.ModelStreamInferResponse(infer_response=answer)
+            yield _failed(request, str(error))
+        except Exception:  # noqa: BLE001 - the root of this request; logged and answered
+            _log.exception("rpc failed")
+            yield _failed(request, _INTERNAL)
+        if not once and _flag(request, "triton_enable_empty_final_response"):
+            end = pb.ModelInferResponse(model_name=request.model_name, id=request.id)
+            end.parameters[_FINAL].bool_param = True
+            yield pb.ModelStreamInferResponse(infer_response=end)
 
-    async def _infer(
-        self, request: pb.ModelInferRequest, context: Any, call: Call
-    ) -> pb.ModelInferResponse:
+    async def _parts(
+        self, request: pb.ModelInferRequest, context: Any
+    ) -> AsyncGenerator[pb.ModelInferResponse]:
+        call = self._call(context)
+        async with self._counted(call, context):
+            with self._model(request, call) as served:
+                asked = self._decoded(request, served, call)
+                async with aclosing(served.stream(asked.question, call)) as parts:
+                    async for named in parts:
+                        yield encode_part(served, asked, named)
+
+    async def _answer(self, request: pb.ModelInferRequest, call: Call) -> pb.ModelInferResponse:
+        with self._model(request, call) as served:
+            asked = self._decoded(request, served, call)
+            outputs = await served.answer(asked.question, call)
+            computed = time.perf_counter()
+            answer = encode_answer(served, asked, outputs)
+            call.encode_s = time.perf_counter() - computed
+            return answer
+
+    @asynccontextmanager
+    async def _counted(self, call: Call, context: Any) -> AsyncGenerator[None]:
+        """Let a request in, and tell the journal how it ends."""
         service = self._service
         code = _CLIENT_CLOSED
         ended: BaseException | None = None
         try:
             await service.admission.enter(call, _lookup(context))
-            answer = await self._answer(request, call)
+            yield
             code = 200
         except RequestError as error:
             ended, code = error, self._http_status(error)
             raise
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, GeneratorExit):
             ended = ClientGoneError()
             raise
         except Exception as error:
@@ -209,25 +234,24 @@ class Servicer:
         finally:
             service.admission.leave(call)
             service.journal.finish(call, code, ended)
-        return answer
 
-    async def _answer(self, request: pb.ModelInferRequest, call: Call) -> pb.ModelInferResponse:
-        clock = time.perf_counter
+    def _model(self, request: pb.ModelInferRequest, call: Call) -> ServedModel:
+        served = self._service.model(request.model_name, request.model_version or None)
+        call.served = served
+        shorten(call, served.timeout_s)
+        return served
+
+    def _decoded(
+        self, request: pb.ModelInferRequest, served: ServedModel, call: Call
+    ) -> GrpcQuestion:
+        begun = time.perf_counter()
         limit = self._service.directives.current.max_body_bytes
-        with self._service.model(request.model_name, request.model_version or None) as served:
-            call.served = served
-            shorten(call, served.timeout_s)
-            begun = clock()
-            if request.ByteSize() > limit:
-                raise TooLargeError(f"the message is larger than {limit} bytes")
-            asked = decode_request(request, served.signature)
-            apply_parameters(asked.question.parameters, call)
-            call.decode_s = clock() - begun
-            outputs = await served.answer(asked.question, call)
-            computed = clock()
-            answer = encode_answer(served, asked, outputs)
-            call.encode_s = clock() - computed
-            return answer
+        if request.ByteSize() > limit:
+            raise TooLargeError(f"the message is larger than {limit} bytes")
+        asked = decode_request(request, served.signature)
+        apply_parameters(asked.question.parameters, call)
+        call.decode_s = time.perf_counter() - begun
+        return asked
 
     def _metadata(self, call: Call) -> tuple[tuple[str, str], ...]:
         """Say what every HTTP answer says in its headers."""
@@ -288,9 +312,19 @@ def guarded(behaviour: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, A
             raise
         except Exception:  # noqa: BLE001 - the root of all RPCs; logged and answered
             _log.exception("rpc failed")
-            await context.abort(grpc.StatusCode.INTERNAL, "an internal error occurred")
+            await context.abort(grpc.StatusCode.INTERNAL, _INTERNAL)
 
     return run
+
+
+def _failed(request: pb.ModelInferRequest, message: str) -> pb.ModelStreamInferResponse:
+    """Say what went wrong; the id tells the client with which of its requests."""
+    answer = pb.ModelInferResponse(model_name=request.model_name, id=request.id)
+    return pb.ModelStreamInferResponse(error_message=message, infer_response=answer)
+
+
+def _flag(request: pb.ModelInferRequest, name: str) -> bool:
+    return name in request.parameters and request.parameters[name].bool_param
 
 
 def _lookup(context: Any) -> Callable[[str], str | None]:

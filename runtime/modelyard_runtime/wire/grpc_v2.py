@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
-from modelyard_runtime.engine.protocol import DTYPES
+from modelyard_runtime.engine.protocol import ANY, DTYPES, TensorSpec
 from modelyard_runtime.errors import InvalidInputError, MalformedRequestError, UnsupportedMediaError
 from modelyard_runtime.grpc_api import inference_pb2 as pb
 from modelyard_runtime.inference import Question
@@ -22,7 +22,7 @@ from modelyard_runtime.wire.raw import decode_raw, encode_raw
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from modelyard_runtime.engine.protocol import Array, Arrays, TensorSpec
+    from modelyard_runtime.engine.protocol import Array, Arrays
     from modelyard_runtime.inference import ServedModel
     from modelyard_runtime.signature import Signature
 
@@ -113,21 +113,56 @@ def encode_answer(
     Returns:
         The message.
     """
-    question, classes = asked
-    response = pb.ModelInferResponse(
-        model_name=served.name, model_version=served.version, id=question.request_id or ""
-    )
-    signature = served.signature
-    for at, count in zip(question.outputs, classes, strict=True):
-        spec, array = signature.outputs[at], outputs[at]
-        name = spec.name
-        if count:
-            array = classify(array, count, spec, batched=signature.answers_rows)
-        if array.dtype.kind in "fV" and not np.isfinite(array).all():
-            served.metrics.invalid_output()
-        response.outputs.add(name=name, datatype=datatype_of(array), shape=array.shape)
-        response.raw_output_contents.append(encode_raw(array))
+    response = _head(served, asked)
+    specs = served.signature.outputs
+    for at, count in zip(asked.question.outputs, asked.classes, strict=True):
+        _add(response, served, specs[at], outputs[at], classes=count)
     return response
+
+
+def encode_part(
+    served: ServedModel, asked: GrpcQuestion, named: Mapping[str, Array]
+) -> pb.ModelInferResponse:
+    """Write a part of an answer.
+
+    Args:
+        served: The model that answered.
+        asked: The request.
+        named: Output's name → array; not every part has every output.
+
+    Returns:
+        The message; of the declared outputs it has those that the request wants.
+    """
+    response = _head(served, asked)
+    specs = served.signature.outputs
+    for at, count in zip(asked.question.outputs, asked.classes, strict=True):
+        if specs[at].name in named:
+            _add(response, served, specs[at], named[specs[at].name], classes=count)
+    for name in named.keys() - {spec.name for spec in specs}:
+        _add(response, served, TensorSpec(name, ANY, None), named[name], classes=0)
+    return response
+
+
+def _head(served: ServedModel, asked: GrpcQuestion) -> pb.ModelInferResponse:
+    return pb.ModelInferResponse(
+        model_name=served.name, model_version=served.version, id=asked.question.request_id or ""
+    )
+
+
+def _add(
+    response: pb.ModelInferResponse,
+    served: ServedModel,
+    spec: TensorSpec,
+    array: Array,
+    *,
+    classes: int,
+) -> None:
+    if classes:
+        array = classify(array, classes, spec, batched=served.signature.answers_rows)
+    if array.dtype.kind in "fV" and not np.isfinite(array).all():
+        served.metrics.invalid_output()
+    response.outputs.add(name=spec.name, datatype=datatype_of(array), shape=array.shape)
+    response.raw_output_contents.append(encode_raw(array))
 
 
 def parameters_of(parameters: Mapping[str, pb.InferParameter]) -> dict[str, Any]:

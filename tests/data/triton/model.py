@@ -24,9 +24,14 @@ class TritonPythonModel:
         self._call = {"pair": _sum_and_difference, "words": _exclaim}.get(
             args["model_name"], _identity
         )
+        self._in_parts = args["model_name"] == "parts"
 
     def execute(self, requests):
         """Answer a batch of requests."""
+        if self._in_parts:
+            for request in requests:
+                self._answer_in_parts(request)
+            return None
         return [self._answer(request) for request in requests]
 
     def _answer(self, request):
@@ -36,3 +41,12 @@ class TritonPythonModel:
         return triton.InferenceResponse(
             [triton.Tensor(name, value) for name, value in outputs.items() if name in wanted]
         )
+
+    def _answer_in_parts(self, request):
+        sender = request.get_response_sender()
+        for number in triton.get_input_tensor_by_name(request, "x").as_numpy().reshape(-1):
+            if number < 0:
+                sender.send(triton.InferenceResponse(error=triton.TritonError("negative")))
+                break
+            sender.send(triton.InferenceResponse([triton.Tensor("y", number.reshape(1, 1))]))
+        sender.send(flags=triton.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
