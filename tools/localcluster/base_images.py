@@ -31,9 +31,10 @@ int main(void) {
             pause();
 }
 """
-PYTHON_PACKAGES: Final = "python3,python3-venv,python3-pip,ca-certificates"
-PYTHON_REVISION: Final = "1"
-"""Changed with the way the Python image is made: its users are built anew."""
+PYTHON_PACKAGES: Final = "python3,python3-venv,python3-pip,ca-certificates,libgomp1"
+PYTHON_REVISION: Final = "2"
+"""Changed with the way the Python image is made: it and its users are built anew."""
+REVISION_LABEL: Final = "dev.modelyard.revision"
 PROGRAM_CONFIG: Final = ("--user=65532:65532",)
 
 
@@ -73,7 +74,7 @@ def ensure_python(cache: Cache, report: Report) -> None:
     on the PATH, and pip installs without asking for a virtual environment.
     """
     buildah = Buildah(cache)
-    if buildah.has(versions.PYTHON_IMAGE):
+    if buildah.label(versions.PYTHON_IMAGE, REVISION_LABEL) == PYTHON_REVISION:
         return
     with (
         cache.lock("image-python"),
@@ -104,6 +105,7 @@ def ensure_python(cache: Cache, report: Report) -> None:
             (
                 "--env=PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin",
                 "--env=LANG=C.UTF-8",
+                f"--label={REVISION_LABEL}={PYTHON_REVISION}",
                 '--cmd=["python3"]',
             ),
         )

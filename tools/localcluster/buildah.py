@@ -49,6 +49,13 @@ class Buildah:
         """Return whether an image was built before."""
         return succeeds(self._command("inspect", "--type", "image", image), env=self._environment())
 
+    def label(self, image: str, name: str) -> str:
+        """Return a label of an image; empty where there is no such image, or no such label."""
+        if not self.has(image):
+            return ""
+        form = f'{{{{index .OCIv1.Config.Labels "{name}"}}}}'
+        return self._run("inspect", "--type", "image", "--format", form, image).strip()
+
     def build(self, build: ImageBuild) -> None:
         """Build one image from its Dockerfile, layer by layer, reusing what has not changed."""
         options = [f"--build-arg={key}={value}" for key, value in build.build_args.items()]
