@@ -260,28 +260,16 @@ class _Loader:
         )
 
     def _torch(self) -> Model:
-        from modelyard_runtime.engine import torch_engine  # noqa: PLC0415
+        from modelyard_runtime.engine import torch_loading  # noqa: PLC0415
 
-        artifact, config = self._artifact, self._config
-        device = torch_engine.choose_device(config.device)
-        options = None if config.compile is None else config.compile.model_dump()
-        placement = torch_engine.Placement(device, self._threads, config.dtype, options)
+        path, name = self._artifact.path, self._artifact.format
+        placement = torch_loading.place(self._config, self._threads)
         self.context.device = placement.device.type
-        if artifact.format == "HuggingFace":
-            from modelyard_runtime.engine.huggingface_engine import (  # noqa: PLC0415
-                load_huggingface,
-            )
-
-            return load_huggingface(artifact.path, placement, dtype=config.dtype)
-        if artifact.format == "TorchExport":
-            from modelyard_runtime.engine.torch_export import load_export  # noqa: PLC0415
-
-            return load_export(artifact.path, placement)
-        if artifact.format == "TorchScript" and is_script(artifact.path):
-            from modelyard_runtime.engine.torch_script import load_script  # noqa: PLC0415
-
-            return load_script(artifact.path, placement)
-        return self._eager(placement)
+        if name in MADE_BY_CODE or (name == "TorchScript" and not is_script(path)):
+            return self._eager(placement)
+        return torch_loading.load_file(
+            path, name, placement, allow_pickle=self._config.allow_pickle
+        )
 
     def _eager(self, placement: Placement) -> Model:
         from modelyard_runtime.engine.torch_eager import load_eager  # noqa: PLC0415

@@ -145,7 +145,7 @@ def test_every_request_error_has_a_status() -> None:
     assert len({error.code for error in STATUS}) == len(STATUS)
 
 
-_WRITERS = ("huggingface_engine", "mlflow_engine", "torch_export")
+_WRITERS = ("huggingface_engine", "mlflow_engine", "torch_aoti", "torch_export")
 
 
 def test_only_the_entry_points_read_the_environment() -> None:

@@ -114,7 +114,7 @@ def test_a_program_answers_as_torch_loads_it(tmp_path: Path, case: str) -> None:
     make, args, dynamic = CASES[case]
     path = export(tmp_path, make(), args, *dynamic)
     cpu = torch.device("cpu")
-    read, loaded = read_program(path, cpu), _load_slowly(path, Placement(cpu, 1))
+    (module, read), loaded = read_program(path, cpu), _load_slowly(path, Placement(cpu, 1))
     assert (read.inputs, read.outputs) == (loaded.inputs, loaded.outputs)
     assert (read.batched, read.max_rows) == (loaded.batched, loaded.max_rows)
     random = np.random.default_rng(0)
@@ -129,7 +129,7 @@ def test_a_program_answers_as_torch_loads_it(tmp_path: Path, case: str) -> None:
         )
         expected = loaded.predict(arrays)
         with torch.inference_mode():
-            got = read.module(*map(torch.from_numpy, arrays))
+            got = module(*map(torch.from_numpy, arrays))
         assert len(got) == len(expected)
         for mine, theirs in zip(got, expected, strict=True):
             np.testing.assert_allclose(mine.numpy(), theirs, rtol=1e-5, atol=1e-6)

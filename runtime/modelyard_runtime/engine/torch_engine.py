@@ -47,7 +47,8 @@ class TorchModel(Model):
     """A callable of flat tensors behind the engine protocol.
 
     Args:
-        module: Takes one tensor per input, returns one tensor per output.
+        module: Takes one tensor per input, returns one tensor per output; only a ``Flat`` can be
+            made faster.
         inputs: What it takes.
         outputs: What it gives.
         kind: ``format`` and ``platform``.
@@ -56,14 +57,14 @@ class TorchModel(Model):
 
     def __init__(
         self,
-        module: Flat,
+        module: Flat | Call,
         inputs: tuple[TensorSpec, ...],
         outputs: tuple[TensorSpec, ...],
         *,
         kind: tuple[str, str],
         placement: Placement,
     ) -> None:
-        self.module: Flat | None = module
+        self.module = module if isinstance(module, Flat) else None
         self._call: Call = module
         self._placement = placement
         self._bounded: set[int] = set()

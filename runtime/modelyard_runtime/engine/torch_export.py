@@ -53,23 +53,23 @@ def load_export(path: Path, placement: Placement) -> TorchModel:
         ``torch.export`` documentation, "ExportedProgram" and "Expressing Dynamism".
     """
     try:
-        program = read_program(path, placement.device)
+        module, signature = read_program(path, placement.device)
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001 - torch's own loader has the last word
         _log.info("reading with torch's own loader, which is slow", why=brief(error))
         return _load_slowly(path, placement)
-    require_dtype(path, program.module, placement)
+    require_dtype(path, module, placement)
     model = TorchModel(
-        Flat(program.module, positional=len(program.inputs)),
-        program.inputs,
-        program.outputs,
+        Flat(module, positional=len(signature.inputs)),
+        signature.inputs,
+        signature.outputs,
         kind=("TorchExport", "pytorch_export"),
         placement=placement,
     )
-    model.batched, model.max_rows = program.batched, program.max_rows
-    if not program.sizes.trivial:
-        model.check = program.sizes.check
+    model.batched, model.max_rows = signature.batched, signature.max_rows
+    if not signature.sizes.trivial:
+        model.check = signature.sizes.check
     return model
 
 

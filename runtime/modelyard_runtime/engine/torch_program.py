@@ -28,29 +28,14 @@ if TYPE_CHECKING:
 _SYMBOL: Final = re.compile(r"Symbol\('(\w+)'[^()]*\)")
 _SIZE: Final = r"L\['\w+'\]\.size\(\)\[\d+\]"
 _EQUAL_SIZES: Final = re.compile(rf"{_SIZE} == {_SIZE}")
+_WEIGHTS: Final = {
+    "parameter": "parameter_name",
+    "buffer": "buffer_name",
+    "tensor_constant": "tensor_constant_name",
+}
+"""Kind of a graph's input → where its qualified name is."""
 _SMALLEST: Final = 2
 """Exporting takes 0 and 1 for special; programs run with one row all the same."""
-
-
-@dataclass(frozen=True, slots=True)
-class Program:
-    """An exported program in memory.
-
-    Attributes:
-        module: Takes one tensor per input, returns a tuple of one tensor per output.
-        inputs: What it takes.
-        outputs: What it gives.
-        batched: Whether the first axis of all of them is one and the same dynamic dimension.
-        max_rows: Most rows; None is no limit.
-        sizes: What holds between the sizes of the inputs.
-    """
-
-    module: torch.nn.Module
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-    batched: bool
-    max_rows: int | None
-    sizes: Sizes
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +86,26 @@ class Sizes:
                 )
 
 
-def read_program(path: Path, device: torch.device) -> Program:
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What a program takes and gives.
+
+    Attributes:
+        inputs: What it takes.
+        outputs: What it gives.
+        batched: Whether the first axis of all of them is one and the same dynamic dimension.
+        max_rows: Most rows; None is no limit.
+        sizes: What holds between the sizes of the inputs.
+    """
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    batched: bool = False
+    max_rows: int | None = None
+    sizes: Sizes = Sizes({}, {}, ())
+
+
+def read_program(path: Path, device: torch.device) -> tuple[torch.nn.Module, Signature]:
     """Read what ``torch.export.save`` wrote.
 
     Args:
@@ -109,62 +113,94 @@ def read_program(path: Path, device: torch.device) -> Program:
         device: Where it is to run.
 
     Returns:
-        The program.
+        A module that takes one tensor per input and returns a tuple of one tensor per output, and
+        what they are.
 
     Raises:
         UnreadableProgramError: It uses what only ``torch.export.load`` understands.
     """
     archive = Archive(path)
-    document = archive.program
+    signature = describe(archive.program)
+    stored, source = archive.read_tensors(), archive.program["graph_module"]
+    bound = _bound(source["signature"]["input_specs"])
+    weights = {name: stored[place] for name, place in bound.items()}
+    return build_module(source["graph"], weights, device), signature
+
+
+def describe(document: Mapping[str, Any]) -> Signature:
+    """Find out what a program takes and gives.
+
+    Args:
+        document: Its JSON.
+
+    Returns:
+        The signature.
+
+    Raises:
+        UnreadableProgramError: It takes or gives something else than tensors, or checks more of
+            them than is understood here.
+    """
     source = document["graph_module"]
     graph, signature = source["graph"], source["signature"]
     for guard in document.get("guards_code") or ():
         if not _EQUAL_SIZES.fullmatch(guard):
             raise UnreadableProgramError(f"the guard {guard}")
-    stored = archive.read_tensors()
-    bound = dict(_bound(signature["input_specs"]))
-    weights = {name: stored[place] for name, place in bound.items()}
+    bound = _bound(signature["input_specs"])
     taken = [name for name in map(_name, graph["inputs"]) if name not in bound]
-    given = [_name(spec["user_output"]["arg"]) for spec in _user(signature["output_specs"])]
+    given = [_name(each) for each in _user_outputs(signature["output_specs"])]
     call = next(each for each in source["module_call_graph"] if each["fqn"] == "")["signature"]
-    _require_flat(call["in_spec"])
-    metas = graph["tensor_values"]
-    ranges = document["range_constraints"]
+    _require_flat(json.loads(call["in_spec"])[1])
+    shown = output_names(json.loads(call["out_spec"])[1])
+    if len(shown) != len(given):
+        raise UnreadableProgramError("nested outputs")
+    metas, ranges = graph["tensor_values"], document["range_constraints"]
     firsts = {_first_axis(metas[name]) for name in (*taken, *given)}
     batched = len(firsts) == 1 and None not in firsts
-    return Program(
-        build_module(graph, weights, device),
+    return Signature(
         tuple(_spec(name, metas[name]) for name in taken),
-        tuple(
-            _spec(shown, metas[name])
-            for shown, name in zip(_output_names(call["out_spec"], len(given)), given, strict=True)
-        ),
+        tuple(_spec(word, metas[name]) for word, name in zip(shown, given, strict=True)),
         batched,
         _upper(ranges, firsts.pop()) if batched else None,
         _sizes(taken, metas, ranges, batched=batched),
     )
 
 
-def _bound(specs: Iterable[Mapping[str, Any]]) -> Iterable[tuple[str, str]]:
+def output_names(spec: Mapping[str, Any]) -> list[str]:
+    """Name the outputs: by the keys of a mapping, else by their places.
+
+    Args:
+        spec: The outputs' tree, from the call spec.
+
+    Returns:
+        One name per tensor.
+    """
+    if spec["type"] == "builtins.dict":
+        return [str(name) for name in json.loads(spec["context"])]
+    count = _leaves(spec)
+    return ["output"] if count == 1 else [f"output_{at}" for at in range(count)]
+
+
+def _leaves(spec: Mapping[str, Any]) -> int:
+    return 1 if spec["type"] is None else sum(map(_leaves, spec["children_spec"]))
+
+
+def _bound(specs: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     """Tell which graph inputs are weights, and which."""
-    keys = {
-        "parameter": "parameter_name",
-        "buffer": "buffer_name",
-        "tensor_constant": "tensor_constant_name",
-    }
+    bound = {}
     for spec in specs:
         ((kind, value),) = spec.items()
-        if kind in keys:
-            yield value["arg"]["name"], value[keys[kind]]
+        if kind in _WEIGHTS:
+            bound[value["arg"]["name"]] = value[_WEIGHTS[kind]]
         elif kind != "user_input":
             raise UnreadableProgramError(f"an input {kind!r}")
+    return bound
 
 
-def _user(specs: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+def _user_outputs(specs: Iterable[Mapping[str, Any]]) -> Iterable[Mapping[str, Any]]:
     for spec in specs:
         if "user_output" not in spec:
             raise UnreadableProgramError(f"an output {next(iter(spec))!r}")
-    return specs
+        yield spec["user_output"]["arg"]
 
 
 def _name(argument: Mapping[str, Any]) -> str:
@@ -173,21 +209,10 @@ def _name(argument: Mapping[str, Any]) -> str:
     return str(argument["as_tensor"]["name"])
 
 
-def _require_flat(text: str) -> None:
-    _, spec = json.loads(text)
+def _require_flat(spec: Mapping[str, Any]) -> None:
     for group in spec["children_spec"]:
         if any(leaf["type"] is not None for leaf in group["children_spec"]):
             raise UnreadableProgramError("nested inputs")
-
-
-def _output_names(text: str, count: int) -> list[str]:
-    _, spec = json.loads(text)
-    if spec["type"] == "builtins.dict":
-        names = json.loads(spec["context"])
-        if len(names) != count:
-            raise UnreadableProgramError("nested outputs")
-        return [str(name) for name in names]
-    return ["output"] if count == 1 else [f"output_{at}" for at in range(count)]
 
 
 def _spec(name: str, meta: Mapping[str, Any]) -> TensorSpec:
