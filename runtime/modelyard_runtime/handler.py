@@ -18,17 +18,21 @@ Hooks are functions of the file, or methods of its one class.
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import itertools
+import os
 import sys
+import threading
 import traceback
 import types
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from modelyard_runtime.errors import Reason, RequestError, StartupError
+from modelyard_runtime.errors import Reason, StartupError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -40,6 +44,9 @@ if TYPE_CHECKING:
 HOOKS: Final = ("preprocess", "postprocess", "stream")
 _MODEL_METHODS: Final = ("load", "predict", "forward", "__call__")
 _numbers: Iterator[int] = itertools.count()
+_importing: Final = threading.RLock()
+_folders: Final[list[str]] = []
+"""Folders of handlers, which are on ``sys.path``."""
 
 
 @dataclass(slots=True)
@@ -183,6 +190,10 @@ class Handler:
         except Exception as error:
             raise self.failed(error) from error
 
+    def forget(self) -> None:
+        """Let the file's module go; nothing of it runs any more."""
+        sys.modules.pop(self._module.__name__, None)
+
     def invalid(self, problem: str) -> StartupError:
         """Say what is wrong with the file.
 
@@ -269,19 +280,43 @@ def _import(path: Path) -> types.ModuleType:
     """Run the file as a module of its own; nothing is written beside it."""
     module = types.ModuleType(f"modelyard_handler_{next(_numbers)}")
     module.__file__ = str(path)
-    folder = str(path.parent)
-    if folder not in sys.path:
-        sys.path.append(folder)  # last: a helper beside the file never hides a library
     sys.modules[module.__name__] = module  # dataclasses and pickle look their module up
     try:
         code = compile(path.read_bytes(), str(path), "exec")
-        exec(code, vars(module))  # noqa: S102 - this is the user's own code, allowed by loading.py
-    except (MemoryError, RequestError):
+        with _own_helpers(str(path.parent)):
+            exec(code, vars(module))  # noqa: S102 - the user's own code, allowed by allowed.py
+    except MemoryError:
         raise
     except (Exception, SystemExit) as error:
         del sys.modules[module.__name__]
         raise _failed(path, error) from error
     return module
+
+
+@contextmanager
+def _own_helpers(folder: str) -> Iterator[None]:
+    """Let a handler import what lies beside it: its own files, not those of another model's handler.
+
+    Its folder is searched before those of other handlers, and after the libraries, which no helper
+    hides. What was imported from it is forgotten, so that another handler, or this one when it is
+    loaded again, imports its own.
+    """
+    with _importing:
+        if folder in _folders:
+            _folders.remove(folder)
+            sys.path.remove(folder)
+        others = [sys.path.index(each) for each in _folders if each in sys.path]
+        sys.path.insert(min(others, default=len(sys.path)), folder)
+        _folders.append(folder)
+        importlib.invalidate_caches()
+        before = set(sys.modules)
+        try:
+            yield
+        finally:
+            for name in set(sys.modules) - before:
+                file = getattr(sys.modules[name], "__file__", None) or ""
+                if file.startswith(f"{folder}{os.sep}"):
+                    del sys.modules[name]
 
 
 def _made(

@@ -21,7 +21,7 @@ from modelyard_runtime.tensors import datatype_of
 from modelyard_runtime.values import ValueMismatchError, as_arrays, as_named
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 
     from modelyard_runtime.config import ModelConfig
     from modelyard_runtime.engine.protocol import Array, Arrays, Model
@@ -60,6 +60,7 @@ class Hooks:
         model: What they are around.
         declared: What callers send and get, where it is not what the model takes and gives: inputs
             when there is a ``preprocess``, outputs when there is a ``postprocess``.
+        on_close: Called when the model goes.
     """
 
     def __init__(
@@ -68,6 +69,8 @@ class Hooks:
         context: Context,
         model: Model,
         declared: tuple[Sequence[TensorSpec], Sequence[TensorSpec]] = ((), ()),
+        *,
+        on_close: Callable[[], None] = lambda: None,
     ) -> None:
         self._found = dict(found)
         self._context = context
@@ -76,6 +79,7 @@ class Hooks:
         self._inputs = tuple(inputs) if "preprocess" in found else ()
         self._outputs = tuple(outputs) if "postprocess" in found else ()
         self._threads = _HookThreads(_THREADS)
+        self._on_close = on_close
 
     @property
     def model(self) -> Model:
@@ -188,8 +192,9 @@ class Hooks:
             _log.warning("postprocess refuses a made-up answer", problem=str(error)[:300])
 
     def close(self) -> None:
-        """Let the threads go."""
+        """Let the threads and the handler go."""
         self._threads.close()
+        self._on_close()
 
     def _request(self, asked: Asked) -> Request:
         named = as_named(asked.arrays, self.inputs)
@@ -219,14 +224,12 @@ class Hooks:
             finally:
                 await parts.aclose()
             return
-        steps = iter(await self._threads.run(hook, request, self._context))
+        steps = _Steps(await self._threads.run(hook, request, self._context))
         try:
-            while (part := await self._threads.run(next, steps, _END)) is not _END:
+            while (part := await self._threads.run(steps.next)) is not _END:
                 yield part
         finally:
-            close = getattr(steps, "close", None)
-            if close is not None:
-                self._threads.later(close)
+            self._threads.later(steps.close)
 
     def _part(self, part: object) -> dict[str, Array]:
         specs = self.outputs
@@ -278,6 +281,24 @@ def _shape(array: Array, rows: tuple[int, ...], *, batched: bool) -> tuple[int, 
     return tuple(array.shape)
 
 
+class _Steps:
+    """A generator whose steps run in one thread or another; one that runs is not closed under way."""
+
+    def __init__(self, iterable: Iterable[Any]) -> None:
+        self._iterator = iter(iterable)
+        self._lock = threading.Lock()
+
+    def next(self) -> Any:
+        with self._lock:
+            return next(self._iterator, _END)
+
+    def close(self) -> None:
+        close = getattr(self._iterator, "close", None)
+        if close is not None:
+            with self._lock:
+                close()
+
+
 class _HookThreads:
     """A few daemon threads, started when they are first needed.
 
@@ -306,6 +327,8 @@ class _HookThreads:
 
         def work() -> None:
             outcome, failure = None, None
+            if done.done():
+                return  # its caller has gone, or its deadline has passed
             try:
                 outcome = context.run(function, *arguments)
             except BaseException as error:  # noqa: BLE001 - the thread's root; told to the waiter

@@ -186,7 +186,10 @@ def _load_version(
     if handler is not None and not hooks and artifact.format not in MADE_BY_CODE:
         raise handler.invalid("it defines none of preprocess, postprocess, stream")
     declared = as_specs(config.inputs), as_specs(config.outputs)
-    return Loaded(artifact, config, model, Hooks(hooks, context, model, declared))
+    on_close = _nothing if handler is None else handler.forget
+    return Loaded(
+        artifact, config, model, Hooks(hooks, context, model, declared, on_close=on_close)
+    )
 
 
 class _Loader:
@@ -305,6 +308,10 @@ def _reaching_the_model(
         () if "preprocess" in hooks else config.inputs,
         () if "postprocess" in hooks else config.outputs,
     )
+
+
+def _nothing() -> None:
+    return
 
 
 def _uncounted(name: str, amount: float) -> None:

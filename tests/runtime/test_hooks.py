@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import math
+import sys
 import textwrap
 import threading
 import time
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,16 +18,16 @@ import pytest
 from modelyard_runtime.call import Call
 from modelyard_runtime.errors import DeadlineExceededError, InferenceError
 from modelyard_runtime.inference import Question
+from modelyard_runtime.service import Service
+from modelyard_runtime.settings import RuntimeSettings
 from testkit import runtime_models as models
-from testkit.runtime_serving import serving
+from testkit.runtime_serving import client_of, serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
     import httpx
-
-    from modelyard_runtime.service import Service
 
 LENGTHS = """
     import numpy as np
@@ -235,3 +237,89 @@ async def test_a_stream_that_fails_says_nothing_of_its_code(tmp_path: Path) -> N
         with pytest.raises(InferenceError) as caught:
             await anext(parts)
         assert "secret" not in str(caught.value)
+
+
+async def test_each_handler_imports_the_helper_beside_it(tmp_path: Path) -> None:
+    """Two models and a reload: one name, three files."""
+
+    def write(name: str, number: int) -> None:
+        folder = tmp_path / name
+        (folder / "1").mkdir(parents=True, exist_ok=True)
+        models.linear_onnx(folder / "1" / "model.onnx")
+        (folder / "numbers_beside.py").write_text(f"NUMBER = {number}\n")
+        (folder / "handler.py").write_text(
+            "from numbers_beside import NUMBER\n"
+            "def postprocess(outputs, ctx):\n"
+            "    return {'y': outputs['y'] * 0 + NUMBER}\n"
+        )
+
+    async def number(client: httpx.AsyncClient, name: str) -> float:
+        answer = await client.post(f"/v2/models/{name}/infer", json=row())
+        first: float = answer.json()["outputs"][0]["data"][0]
+        return first
+
+    write("a", 1)
+    write("b", 2)
+    service = Service(RuntimeSettings(model_repository=tmp_path, threads=1, allow_pickle=True))
+    await service.start()
+    async with client_of(service) as client:
+        assert [await number(client, name) for name in "ab"] == [1, 2]
+        write("a", 33)
+        await service.repository.load("a")
+        assert [await number(client, name) for name in "ab"] == [33, 2]
+    await service.repository.settle()
+    handlers = [name for name in sys.modules if name.startswith("modelyard_handler_")]
+    service.close()
+    left = [name for name in sys.modules if name.startswith("modelyard_handler_")]
+    assert len(handlers) - len(left) == 2
+    assert "numbers_beside" not in sys.modules
+
+
+async def test_a_stream_that_is_left_is_closed_after_its_step(tmp_path: Path) -> None:
+    handler = """
+        import threading
+
+        step, go = threading.Event(), threading.Event()
+
+        def stream(request, ctx):
+            try:
+                yield 1
+                step.set()
+                go.wait()
+                yield 2
+            finally:
+                ctx.counter("closed_total")
+    """
+    async with hooked(tmp_path, handler, stream_idle_s=0.05) as (_, service):
+        served = service.model("m", None)
+        module = sys.modules[served.hooks._found["stream"].__module__]
+        parts = served.stream(question(), call_of())
+        await anext(parts)
+        with pytest.raises(DeadlineExceededError):
+            await anext(parts)
+        assert module.step.is_set()
+        module.go.set()
+        labels = {"model": "m", "version": "1", "revision": ""}
+        closed = partial(service.metrics.registry.get_sample_value, "closed_total", labels)
+        while not closed():  # noqa: ASYNC110 - another thread closes it
+            await asyncio.sleep(0.001)
+
+
+async def test_what_nobody_waits_for_any_more_does_not_run(tmp_path: Path) -> None:
+    handler = """
+        import threading
+
+        go = threading.Event()
+
+        def preprocess(request, ctx):
+            ctx.counter("ran_total")
+            go.wait()
+    """
+    async with hooked(tmp_path, handler, "queue: {default_timeout_ms: 50}") as (client, service):
+        hooks = service.model("m", None).hooks
+        answers = await asyncio.gather(*(infer(client, row()) for _ in range(7)))
+        assert {answer.status_code for answer in answers} == {504}
+        sys.modules[hooks._found["preprocess"].__module__].go.set()
+        labels = {"model": "m", "version": "1", "revision": ""}
+        await hooks._threads.run(int)  # behind all that was waiting
+        assert service.metrics.registry.get_sample_value("ran_total", labels) == 4
