@@ -240,9 +240,9 @@ class Batcher(Generic[In, Out]):
             return
         controller, left = self._controller, order[1] - now
         rows = items[0][1] if len(items) == 1 else sum(size for _, size in items)
-        # The worst case first, for it is cheap: every row that waits or runs alone.
-        alone_s = sum(controller.times.line)
-        if alone_s * (backlog.rows + rows + controller.cap) <= left or not controller.times.trusted:
+        # The worst case first, for it is cheap: every row alone, and as slow as a batch.
+        worst_s = controller.times.mean_s * (backlog.rows + rows + controller.cap)
+        if worst_s <= left or not controller.times.trusted:
             return
         with self._lock:
             ahead, keys = backlog.ahead_of(order)

@@ -27,13 +27,9 @@ class RunTimes:
     """
 
     def __init__(self) -> None:
-        self._rows = 0.0
-        self._time_s = 0.0
-        self._variance = 0.0
-        self._covariance = 0.0
+        # Mean rows, mean time, variance and covariance: in one piece, for readers in other threads.
+        self._moments = (0.0, 0.0, 0.0, 0.0)
         self.batches = 0
-        # Mean rows and time, slope above and below: in one piece, for readers in other threads.
-        self._fit = (0.0, 0.0, 0.0, 0.0)
 
     @property
     def trusted(self) -> bool:
@@ -47,26 +43,29 @@ class RunTimes:
             rows: Rows that the model saw, padding included.
             run_s: In seconds.
         """
-        if self.batches >= _TRUSTED:
+        mean_rows, mean_s, variance, covariance = self._moments
+        if run_s > _OUTLIER * mean_s and self.batches >= _TRUSTED:
             run_s = min(run_s, _OUTLIER * self.predict_s(rows))
         self.batches += 1
         share = max(_NEWEST, 1 / self.batches)
-        rows_off, time_off = rows - self._rows, run_s - self._time_s
-        mean_rows = self._rows = self._rows + share * rows_off
-        mean_s = self._time_s = self._time_s + share * time_off
-        self._variance = (1 - share) * (self._variance + share * rows_off * rows_off)
-        self._covariance = (1 - share) * (self._covariance + share * rows_off * time_off)
-        proportional = mean_s / mean_rows
-        ridge = _RIDGE * mean_rows * mean_rows
-        above_s = (self._covariance + ridge * proportional) / (self._variance + ridge)
-        below_s = self._covariance / (self._variance + ridge)
-        above_s = min(max(above_s, 0.0), proportional)
-        self._fit = (mean_rows, mean_s, above_s, min(max(below_s, 0.0), above_s))
+        rows_off, time_off = rows - mean_rows, run_s - mean_s
+        self._moments = (
+            mean_rows + share * rows_off,
+            mean_s + share * time_off,
+            (1 - share) * (variance + share * rows_off * rows_off),
+            (1 - share) * (covariance + share * rows_off * time_off),
+        )
+
+    @property
+    def mean_s(self) -> float:
+        """Time of a recent batch on the average, in seconds."""
+        return self._moments[1]
 
     @property
     def line(self) -> tuple[float, float]:
         """``fixed_s`` and ``row_s``; their sum over many batches is never too pessimistic."""
-        mean_rows, mean_s, row_s, _ = self._fit
+        mean_rows, mean_s, _, _ = moments = self._moments
+        row_s, _ = _slopes(moments)
         return mean_s - row_s * mean_rows, row_s
 
     def predict_s(self, rows: int) -> float:
@@ -78,5 +77,19 @@ class RunTimes:
         Returns:
             Seconds; 0 while nothing has been measured.
         """
-        mean_rows, mean_s, above_s, below_s = self._fit
+        mean_rows, mean_s, _, _ = moments = self._moments
+        above_s, below_s = _slopes(moments)
         return mean_s + (rows - mean_rows) * (above_s if rows > mean_rows else below_s)
+
+
+def _slopes(moments: tuple[float, float, float, float]) -> tuple[float, float]:
+    """Time of a row more than the mean, and of a row less, in seconds."""
+    mean_rows, mean_s, variance, covariance = moments
+    if not mean_rows:
+        return 0.0, 0.0
+    proportional = mean_s / mean_rows
+    ridge = _RIDGE * mean_rows * mean_rows
+    above_s = (covariance + ridge * proportional) / (variance + ridge)
+    above_s = min(max(above_s, 0.0), proportional)
+    below_s = covariance / (variance + ridge)
+    return above_s, min(max(below_s, 0.0), above_s)
