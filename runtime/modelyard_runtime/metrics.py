@@ -72,6 +72,9 @@ class RuntimeMetrics:
         self._audit_dropped = Counter(
             "modelyard_audit_dropped", "Audit lines lost to a slow sink.", registry=registry
         )
+        self._tasks = Gauge(
+            "modelyard_event_loop_tasks", "Tasks that the event loop has.", registry=registry
+        )
         self._loop_lag = Histogram(
             "modelyard_event_loop_lag_seconds",
             "How late the event loop is for a timer.",
@@ -119,6 +122,14 @@ class RuntimeMetrics:
             reading: Gives their number.
         """
         self._inflight.set_function(reading)
+
+    def follow_tasks(self, reading: Callable[[], float]) -> None:
+        """Count the event loop's tasks when they are scraped: what leaks shows here first.
+
+        Args:
+            reading: Gives their number; called from another thread.
+        """
+        self._tasks.set_function(reading)
 
     def entered(self, state: State, previous: State | None) -> None:
         """Note a change of the process's state.

@@ -135,6 +135,8 @@ class Service:
             StartupError: Nothing can be served; the state is then ``FAILED``.
         """
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
+        loop = asyncio.get_running_loop()
+        self.metrics.follow_tasks(lambda: len(asyncio.all_tasks(loop)))
         self._keys.poll()
         self.directives.poll()
         started = time.perf_counter()

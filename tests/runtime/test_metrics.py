@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import TYPE_CHECKING
+
 import httpx
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
@@ -11,6 +14,11 @@ from modelyard_runtime.lifecycle import State
 from modelyard_runtime.metrics import RuntimeMetrics
 from modelyard_runtime.settings import RuntimeSettings
 from modelyard_runtime.status_server import StatusServer
+from testkit.runtime_models import linear_onnx
+from testkit.runtime_serving import serving
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture
@@ -129,3 +137,14 @@ def test_exemplars_go_to_who_asks_for_openmetrics(metrics: RuntimeMetrics) -> No
         if sample.name == "modelyard_request_duration_seconds_bucket" and sample.exemplar
     }
     assert exemplars == {"0.025": {"trace_id": "ab" * 16}}
+
+
+async def test_the_tasks_of_the_event_loop_are_counted(tmp_path: Path) -> None:
+    async with serving(linear_onnx(tmp_path / "m.onnx")) as (_, service):
+        read = service.metrics.registry.get_sample_value
+        before = read("modelyard_event_loop_tasks")
+        waiting = [asyncio.create_task(asyncio.Event().wait()) for _ in range(3)]
+        assert before is not None
+        assert read("modelyard_event_loop_tasks") == before + 3
+        for task in waiting:
+            task.cancel()
