@@ -10,6 +10,7 @@ from prometheus_client.process_collector import ProcessCollector
 
 from modelyard_runtime import __version__
 from modelyard_runtime.counters import Counters
+from modelyard_runtime.gpu_metrics import GpuCollector
 from modelyard_runtime.model_metrics import Families
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class RuntimeMetrics:
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
+        GpuCollector(registry)
         self._revision = settings.revision
         Gauge(
             "modelyard_build_info", "1, labelled with the version.", ("runtime",), registry=registry

@@ -294,14 +294,14 @@ class ModelMetrics:
         """
         self._families.load.labels(*self._labels).set(seconds)
 
-    def memory(self, kind: str, size: int) -> None:
-        """Note what the model occupies.
+    def memory(self, kind: str, reading: Reading) -> None:
+        """Read what the model occupies when it is scraped.
 
         Args:
-            kind: ``host`` or ``device``.
-            size: In bytes.
+            kind: ``engine``: the process that holds it.
+            reading: Gives bytes; called from the thread that answers the scrape.
         """
-        self._families.memory.labels(*self._labels, kind).set(size)
+        self._families.memory.labels(*self._labels, kind).set_function(reading)
 
     def entered(self, state: State, previous: State | None) -> None:
         """Note a change of state.

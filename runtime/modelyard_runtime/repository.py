@@ -178,6 +178,7 @@ class Repository:
             seconds = time.perf_counter() - started
             for served in fresh:
                 served.load_seconds = seconds
+                served.metrics.loaded(seconds)
             self._replace(name, fresh)
 
     async def reload(self, name: str, parameters: Collection[str] = ()) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import sys
-import time
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -139,7 +138,6 @@ class Service:
         self.metrics.follow_tasks(lambda: len(asyncio.all_tasks(loop)))
         self._keys.poll()
         self.directives.poll()
-        started = time.perf_counter()
         try:
             await self._load_all()
             if beside is not None:
@@ -147,7 +145,6 @@ class Service:
         except StartupError as failure:
             self._enter(State.FAILED, failure)
             raise
-        self.metrics.own.loaded(time.perf_counter() - started)
         # What loading left behind lives as long as the process: the collector need not look again.
         gc.collect()
         gc.freeze()
@@ -242,7 +239,10 @@ class Service:
         )
 
     def _put_in_service(self, name: str, prepared: Prepared) -> ServedModel:
-        return put_in_service(name, prepared, self.settings, self.metrics)
+        served = put_in_service(name, prepared, self.settings, self.metrics)
+        if name != self.settings.model_name:  # else the process's own states are the model's
+            served.metrics.entered(State.READY, None)
+        return served
 
     def _retry_after_s(self) -> float:
         return max((m.batcher.retry_after_s() for m in self.repository.served), default=1.0)
@@ -253,5 +253,9 @@ class Service:
             self.lifecycle.fail(failure)
         else:
             self.lifecycle.advance(state)
-        if self.lifecycle.state is not previous:
-            self.metrics.entered(self.lifecycle.state, previous)
+        if self.lifecycle.state is previous:
+            return
+        self.metrics.entered(self.lifecycle.state, previous)
+        if state is State.DRAINING:
+            for served in self.repository.served:
+                served.metrics.entered(state, State.READY)

@@ -18,6 +18,7 @@ from modelyard_runtime.inference import ServedModel, declared_outputs
 from modelyard_runtime.loading import load_models
 from modelyard_runtime.model_calls import ModelCalls
 from modelyard_runtime.model_statistics import Statistics
+from modelyard_runtime.resident import resident_bytes
 from modelyard_runtime.sequences import sequences_of
 from modelyard_runtime.settings import MODEL_NAME_PATTERN
 from modelyard_runtime.warming import warm
@@ -173,6 +174,8 @@ def put_in_service(
     )
     batcher: Batcher[Arrays, Arrays] = Batcher(calls, limits, observer=statistics)
     _follow(batcher, series)
+    if isinstance(model, ProcessModel):
+        series.memory("engine", lambda: resident_bytes(model.pid))
     served = ServedModel(name, prepared.version, hooks, batcher, statistics, series)
     _log.info("model ready", model=name, **_described(model, limits))
     return served

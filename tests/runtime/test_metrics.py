@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import os
+import sys
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import httpx
@@ -12,9 +16,11 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from modelyard_runtime.batching.calls import BatchReport
 from modelyard_runtime.lifecycle import State
 from modelyard_runtime.metrics import RuntimeMetrics
+from modelyard_runtime.resident import resident_bytes
+from modelyard_runtime.service import Service
 from modelyard_runtime.settings import RuntimeSettings
 from modelyard_runtime.status_server import StatusServer
-from testkit.runtime_models import linear_onnx
+from testkit import runtime_models as models
 from testkit.runtime_serving import serving
 
 if TYPE_CHECKING:
@@ -67,7 +73,7 @@ def test_an_unloaded_model_leaves_no_series(metrics: RuntimeMetrics) -> None:
     other.cached(hit=True)
     other.cached(hit=False)
     other.loaded(1)
-    other.memory("host", 5)
+    other.memory("engine", lambda: 5)
     other.first_output(0.1)
     other.invalid_output()
     other.stages(decode_s=1, wait_s=2, encode_s=3)
@@ -140,7 +146,7 @@ def test_exemplars_go_to_who_asks_for_openmetrics(metrics: RuntimeMetrics) -> No
 
 
 async def test_the_tasks_of_the_event_loop_are_counted(tmp_path: Path) -> None:
-    async with serving(linear_onnx(tmp_path / "m.onnx")) as (_, service):
+    async with serving(models.linear_onnx(tmp_path / "m.onnx")) as (_, service):
         read = service.metrics.registry.get_sample_value
         before = read("modelyard_event_loop_tasks")
         waiting = [asyncio.create_task(asyncio.Event().wait()) for _ in range(3)]
@@ -148,3 +154,91 @@ async def test_the_tasks_of_the_event_loop_are_counted(tmp_path: Path) -> None:
         assert read("modelyard_event_loop_tasks") == before + 3
         for task in waiting:
             task.cancel()
+
+
+def gauges(metrics: RuntimeMetrics, prefix: str) -> dict[str, float]:
+    return {
+        sample.name: sample.value
+        for family in metrics.registry.collect()
+        for sample in family.samples
+        if sample.name.startswith(prefix)
+    }
+
+
+class Cuda:
+    """As much of ``torch.cuda`` as is asked."""
+
+    initialized = True
+
+    def is_initialized(self) -> bool:
+        return self.initialized
+
+    def device_count(self) -> int:
+        return 1
+
+    def mem_get_info(self, device: int) -> tuple[int, int]:
+        assert device == 0
+        return 30, 100
+
+    def memory_allocated(self, device: int) -> int:
+        return 10 + device
+
+    def memory_reserved(self, device: int) -> int:
+        return 20 + device
+
+
+def test_gpus_are_read_where_torch_uses_them(
+    metrics: RuntimeMetrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    assert gauges(metrics, "modelyard_gpu") == {}
+    assert "torch" not in sys.modules
+    cuda = Cuda()
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+    assert gauges(metrics, "modelyard_gpu") == {
+        "modelyard_gpu_memory_total_bytes": 100,
+        "modelyard_gpu_memory_used_bytes": 70,
+        "modelyard_gpu_memory_allocated_bytes": 10,
+        "modelyard_gpu_memory_reserved_bytes": 20,
+    }
+    cuda.initialized = False
+    assert gauges(metrics, "modelyard_gpu") == {}
+
+
+def test_a_gpu_that_cannot_be_read_breaks_no_scrape(
+    metrics: RuntimeMetrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(device: int) -> tuple[int, int]:
+        raise RuntimeError(f"CUDA error: device {device} is lost")
+
+    cuda = Cuda()
+    monkeypatch.setattr(cuda, "mem_get_info", lost)
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+    assert gauges(metrics, "modelyard_gpu") == {}
+    assert gauges(metrics, "modelyard_build_info") == {"modelyard_build_info": 1}
+
+
+async def test_every_model_says_how_it_stands(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        folder = tmp_path / name / "1"
+        folder.mkdir(parents=True)
+        models.linear_onnx(folder / "model.onnx")
+    service = Service(RuntimeSettings(model_repository=tmp_path, threads=1))
+    await service.start()
+
+    def read(name: str, model: str, **more: str) -> float | None:
+        labels = {"model": model, "version": "1", "revision": "", **more}
+        return service.metrics.registry.get_sample_value(f"modelyard_{name}", labels)
+
+    for model in ("a", "b"):
+        assert read("model_state", model, state="Ready") == 1
+        assert (read("model_load_seconds", model) or 0) > 0
+    service.drain()
+    assert read("model_state", "a", state="Ready") == 0
+    assert read("model_state", "a", state="Draining") == 1
+    service.close()
+
+
+def test_resident_memory_is_read() -> None:
+    assert resident_bytes(os.getpid()) > 1_000_000
+    assert math.isnan(resident_bytes(2**22 + 1))
