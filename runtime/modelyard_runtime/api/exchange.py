@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from modelyard_runtime.api.content_encoding import compressed, decompressed
 from modelyard_runtime.api.events import BrokenStreamError, EventStream, send_events
-from modelyard_runtime.api.headers import header_of, lookup
+from modelyard_runtime.api.headers import header_of, lookup, number_of
 from modelyard_runtime.api.problems import (
     STATUS,
     problem_body,
@@ -215,15 +215,14 @@ async def _send_reply(scope: Scope, send: Send, reply: Reply) -> None:
 def _asked_s(headers: list[tuple[bytes, bytes]]) -> float:
     """Read how long the caller will wait; the model shortens it to its own time-out."""
     asked = header_of(headers, _DEADLINE)
-    if asked is None or not asked.isdigit():  # what says nothing changes nothing
-        return math.inf
-    return int(asked) / 1000
+    asked_ms = None if asked is None else number_of(asked)
+    return math.inf if asked_ms is None else asked_ms / 1000  # what says nothing changes nothing
 
 
 async def _read(headers: list[tuple[bytes, bytes]], receive: Receive, limit: int) -> bytes:
     """Read the body, never more of it than the limit."""
     for name, value in headers:
-        if name == b"content-length" and value.isdigit() and int(value) > limit:
+        if name == b"content-length" and (number_of(value) or 0) > limit:
             raise _too_large(limit)
     message = await receive()
     chunks: list[bytes] = [message.get("body", b"")]

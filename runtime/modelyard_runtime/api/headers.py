@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+_MAX_DIGITS: Final = 18
 
 
 def header_of(headers: list[tuple[bytes, bytes]], name: bytes) -> bytes | None:
@@ -39,3 +41,15 @@ def lookup(headers: list[tuple[bytes, bytes]]) -> Callable[[str], str | None]:
         return None if value is None else value.decode("latin-1")
 
     return find
+
+
+def number_of(value: bytes) -> int | None:
+    """Read a whole number.
+
+    Args:
+        value: A header's value.
+
+    Returns:
+        The number; None: it is none, or has more digits than any size or time.
+    """
+    return int(value) if value.isdigit() and len(value) <= _MAX_DIGITS else None

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from modelyard_runtime.api.exchange import JSON_HEADERS, Reply
+from modelyard_runtime.api.headers import number_of
 from modelyard_runtime.call import apply_parameters
 from modelyard_runtime.errors import MalformedRequestError
 from modelyard_runtime.wire.rest_v2 import decode_request, encode_answer
@@ -59,8 +60,9 @@ def _header_length(incoming: Incoming) -> int | None:
     value = incoming.header(_LENGTH)
     if value is None:
         return None
-    if not value.isdigit():
+    length = number_of(value)
+    if length is None:
         raise MalformedRequestError(
             f"Inference-Header-Content-Length must be a number, got {value[:40]!r}"
         )
-    return int(value)
+    return length
