@@ -151,6 +151,28 @@ async def test_a_target_is_shown_as_a_cap_and_a_wait(tmp_path: Path) -> None:
         assert sample(service, "batches_total", trigger="delay") == 1
 
 
+async def test_a_requests_priority_and_timeout_reach_the_queue(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = models.linear_onnx(tmp_path / "model.onnx")
+    async with serving(model) as (client, service):
+        batcher = service.model("m", None).batcher
+        submit, seen = batcher.submit, {}
+
+        async def spying(item: Any, **how: Any) -> Any:
+            seen.update(how)
+            return await submit(item, **how)
+
+        monkeypatch.setattr(batcher, "submit", spying)
+        body = models.request("x", "FP32", [1, 4], [1.0, 2.0, 3.0, 4.0])
+        asked = {**body, "parameters": {"priority": 3, "timeout": 9_000_000}}
+        before = time.monotonic()
+        assert (await client.post(INFER, json=asked)).status_code == 200
+        assert (seen["priority"], seen["rows"], seen["nbytes"]) == (3, 1, 16)
+        assert seen["deadline"] - before == pytest.approx(9, abs=4)
+        assert "schedule_policy" in (await client.get("/v2")).json()["extensions"]
+
+
 @pytest.mark.parametrize("error", [OutOfMemoryError("no memory left"), NotReadyError("restarting")])
 async def test_errors_of_the_engine_have_their_place_in_the_tables(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: RequestError
