@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 
 from modelyard_runtime.engine.protocol import ANY, Model, TensorSpec
+from modelyard_runtime.engine.torch_cuda import Staging
 from modelyard_runtime.engine.torch_tensors import TORCH_DTYPES, as_array, as_tensor
 from modelyard_runtime.errors import InferenceError, Reason, StartupError
 
@@ -69,6 +70,7 @@ class TorchModel(Model):
         self._placement = placement
         self._bounded: set[int] = set()
         self._narrow = _NARROW.get(placement.dtype)
+        self._staging = None if placement.device.type == "cpu" else Staging(placement.device)
         self.inputs = inputs
         self.outputs = outputs
         self.format, self.platform = kind
@@ -108,6 +110,8 @@ class TorchModel(Model):
             )
         if self._narrow is not None:
             outputs = tuple(map(self._widened, outputs, self.outputs))
+        if self._staging is not None:
+            return self._staging.to_host(outputs)
         return tuple(map(as_array, outputs))
 
     def optimize(self, samples: Callable[[], Sequence[Arrays]], *, mode: str) -> None:
@@ -152,10 +156,9 @@ class TorchModel(Model):
         )
 
     def _to_device(self, inputs: Arrays) -> tuple[torch.Tensor, ...]:
-        tensors = tuple(as_tensor(array) for array in inputs)
-        if self.device == "cpu":
-            return tensors
-        return tuple(each.to(self._placement.device, non_blocking=True) for each in tensors)
+        if self._staging is not None:
+            return self._staging.to_device(inputs)
+        return tuple(as_tensor(array) for array in inputs)
 
     def _bound_threads(self) -> None:
         thread = threading.get_ident()
@@ -168,7 +171,8 @@ class TorchModel(Model):
     def _autocast(self) -> AbstractContextManager[Any]:
         if self._narrow is None:
             return nullcontext()
-        return torch.autocast(self.device, self._narrow)
+        # The cache lasts for one call only, and must not be recorded in a CUDA graph.
+        return torch.autocast(self.device, self._narrow, cache_enabled=False)
 
     def _widened(self, output: torch.Tensor, spec: TensorSpec) -> torch.Tensor:
         """Give callers the declared datatype, whatever the model computes in."""

@@ -18,6 +18,7 @@ import torch
 from torch.jit._trace import TracerWarning
 
 from modelyard_runtime.engine.protocol import Optimization
+from modelyard_runtime.engine.torch_cuda import GraphedCall, capture_graph, powers_of_two
 from modelyard_runtime.engine.torch_engine import Flat, brief
 
 if TYPE_CHECKING:
@@ -169,7 +170,24 @@ def optimized(
                 race.enter(name, lambda: module)
         elif freezable:
             race.enter(name, partial(candidates.build, name))
-    return race.result()
+    call, found = race.result()
+    if call is module and samples[0][0].is_cuda:
+        return _recorded(module, samples, expected, found)
+    return call, found
+
+
+def _recorded(
+    module: Flat, samples: Sequence[Tensors], expected: Sequence[Tensors], found: Optimization
+) -> tuple[Call, Optimization]:
+    """Try CUDA graphs on top of what was chosen; the graphs hold on to the weights as they are."""
+    race = _Race(module, samples, expected)
+    buckets = powers_of_two(samples[-1][0].shape[0])
+    race.enter("cuda_graphs", lambda: GraphedCall(module, samples[-1], buckets, capture_graph))
+    call, graphs = race.result()
+    if graphs.chosen == "none":
+        return module, found
+    chosen = graphs.chosen if found.chosen == "none" else f"{found.chosen}+{graphs.chosen}"
+    return call, Optimization(chosen, round(found.gain * graphs.gain, 2))
 
 
 def compiled(
