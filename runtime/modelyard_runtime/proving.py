@@ -61,7 +61,7 @@ class Proving:
                 hint="Set MODELYARD_MODEL_NAME.",
             )
         for recording in read_warmups(settings.warmup_files):
-            for _ in range(settings.warmup_iterations):
+            for _ in range(served.hooks.config.warmup.iterations):
                 await self._warm(served, recording)
         if settings.verification_files:
             await self._verify(served, read_verifications(settings.verification_files))

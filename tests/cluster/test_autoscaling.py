@@ -21,7 +21,7 @@ SCALING: Final = {
 
 def test_it_scales_with_the_load_and_the_operator_keeps_its_number(lab: Lab) -> None:
     with lab.bench("autoscaling") as bench:
-        served = bench.serve("fraud", scaling=SCALING, resources={"requests": {"cpu": "100m"}})
+        served = bench.serve("fraud", scaling=SCALING, resources={"requests": {"cpu": "50m"}})
         revision = revision_of(served.until_ready(), "stable")
         served.until_answered()
         where = ("HorizontalPodAutoscaler", bench.namespace, revision)
