@@ -26,8 +26,12 @@ TORCH = {"huggingface-classification", "huggingface-embeddings", "safetensors"} 
 SLOW = {"huggingface-classification", "huggingface-embeddings", "mlflow", "torch-export"}
 
 
+LONG = [pytest.mark.slow, pytest.mark.timeout(300)]
+"""Importing such a library takes seconds, and on a busy machine a minute."""
+
+
 def marks(name: str) -> Any:
-    found = [pytest.mark.torch] * (name in TORCH) + [pytest.mark.slow] * (name in SLOW)
+    found = [pytest.mark.torch] * (name in TORCH) + LONG * (name in SLOW)
     if name == "mlflow":
         absent = importlib.util.find_spec("mlflow") is None
         found.append(pytest.mark.skipif(absent, reason="the extra runtime-mlflow is not installed"))

@@ -24,14 +24,16 @@ if TYPE_CHECKING:
 
     from testkit.runtime_formats import Case, Table
 
+LONG = [pytest.mark.slow, pytest.mark.timeout(300)]
+"""Importing such a library takes seconds, and on a busy machine a minute."""
 FORMATS = [
     *formats.PLAIN,
     *(pytest.param(make, marks=pytest.mark.torch) for make in formats.TORCH),
-    *(pytest.param(make, marks=[pytest.mark.torch, pytest.mark.slow]) for make in formats.SLOW),
+    *(pytest.param(make, marks=[pytest.mark.torch, *LONG]) for make in formats.SLOW),
     pytest.param(
         formats.mlflow,
         marks=[
-            pytest.mark.slow,
+            *LONG,
             pytest.mark.skipif(
                 importlib.util.find_spec("mlflow") is None,
                 reason="the extra runtime-mlflow is not installed",

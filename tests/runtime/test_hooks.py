@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 import sys
 import textwrap
 import threading
 import time
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +27,6 @@ from testkit.runtime_serving import client_of, serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
     import httpx
 
@@ -72,6 +73,33 @@ def call_of(timeout_s: float = 60) -> Call:
 def question(*values: float) -> Question:
     array = np.array([values or (1, 2, 3, 4)], np.float32)
     return Question(None, (array,), (0,), None, 1)
+
+
+async def test_the_guide_works_as_written(tmp_path: Path) -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "how-to" / "hooks.md").read_text()
+    blocks = {
+        kind: re.search(rf"^```{kind}\n(.*?)^```", guide, re.DOTALL | re.MULTILINE)
+        for kind in ("python", "yaml")
+    }
+    for kind, name in (("python", "handler.py"), ("yaml", "model.yaml")):
+        found = blocks[kind]
+        assert found is not None
+        (tmp_path / name).write_text(found[1])
+    models.save_onnx(
+        tmp_path / "model.onnx",
+        [models.helper.make_node("Identity", ["x"], ["scores"])],
+        [models.value("x", "FP32", ["batch", 2])],
+        [models.value("scores", "FP32", ["batch", 2])],
+    )
+    async with serving(tmp_path) as (client, _):
+        asked = models.request("text", "BYTES", [2], ["ab", "  "])
+        answer = await client.post("/v2/models/m/infer", json=asked)
+        (output,) = answer.json()["outputs"]
+        assert (output["name"], output["data"]) == ("label", ["short", "short"])
+        refused = await client.post(
+            "/v2/models/m/infer", json=models.request("text", "BYTES", [1], [""])
+        )
+        assert refused.json()["error"] == "a text is empty"
 
 
 async def test_what_callers_send_is_what_preprocess_takes(tmp_path: Path) -> None:

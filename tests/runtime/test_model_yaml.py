@@ -69,6 +69,15 @@ def test_the_reference_knows_every_key_and_no_other() -> None:
     }
 
 
+def test_the_example_of_the_reference_is_valid(tmp_path: Path) -> None:
+    found = re.search(r"^```yaml\n(.*?)^```", REFERENCE.read_text(), re.DOTALL | re.MULTILINE)
+    assert found is not None
+    (tmp_path / "model.yaml").write_text(found[1])
+    config = read_config(tmp_path, settings_of())
+    assert config.inputs[1].pad_value == "unknown"
+    assert config.queue.default_timeout_ms == 500
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
