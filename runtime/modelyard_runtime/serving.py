@@ -42,6 +42,9 @@ INLINE_FORWARD_S: Final = 0.0005
 """A full batch shorter than this runs on the event loop: handing it to a thread costs as much."""
 
 
+_USERS_CODE: Final = frozenset({"Custom", "MLflow"})
+
+
 def models_in(repository: Path) -> dict[str, Path]:
     """List the models of a repository.
 
@@ -157,7 +160,6 @@ def put_in_service(
     model, config = hooks.model, hooks.config
     batching = config.batching
     buckets = _row_buckets(model, config) if model.batched else ()
-    inline = warmth.forward_s is not None and warmth.forward_s < INLINE_FORWARD_S
     limits = BatchLimits(
         max_rows=_most_rows(model, config) if model.batched else 1,
         max_delay_s=batching.max_delay_ms / 1000,
@@ -165,7 +167,7 @@ def put_in_service(
         buckets=buckets,
         max_queue=config.queue.max_requests,
         max_bytes=config.queue.max_bytes,
-        inline=inline,
+        inline=_runs_inline(model, warmth),
     )
     series = metrics.model(name, _label(name, prepared.version, settings))
     statistics = Statistics(series)
@@ -179,6 +181,15 @@ def put_in_service(
     served = ServedModel(name, prepared.version, hooks, batcher, statistics, series)
     _log.info("model ready", model=name, **_described(model, limits))
     return served
+
+
+def _runs_inline(model: Model, warmth: Warmth) -> bool:
+    """Only what is sure to be short: users' code and texts may take any time, a process may hang."""
+    if warmth.forward_s is None or warmth.forward_s >= INLINE_FORWARD_S:
+        return False
+    if isinstance(model, ProcessModel) or model.format in _USERS_CODE:
+        return False
+    return all(spec.datatype != "BYTES" for spec in model.inputs)
 
 
 def _follow(batcher: Batcher[Arrays, Arrays], series: ModelMetrics) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from onnx import helper
 
 from modelyard_runtime.call import Call
 from modelyard_runtime.errors import DeadlineExceededError, InferenceError
@@ -87,7 +88,7 @@ async def test_the_guide_works_as_written(tmp_path: Path) -> None:
         (tmp_path / name).write_text(found[1])
     models.save_onnx(
         tmp_path / "model.onnx",
-        [models.helper.make_node("Identity", ["x"], ["scores"])],
+        [helper.make_node("Identity", ["x"], ["scores"])],
         [models.value("x", "FP32", ["batch", 2])],
         [models.value("scores", "FP32", ["batch", 2])],
     )

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from pydantic import BaseModel
 
+from modelyard_runtime import serving as serving_room
 from modelyard_runtime.__main__ import _overrides, _parser
 from modelyard_runtime.artifacts import digest_of
 from modelyard_runtime.call import Call
@@ -267,3 +268,30 @@ async def test_limits_of_the_model_are_its_own(tmp_path: Path) -> None:
         assert (limits.max_rows, limits.max_delay_s, limits.buckets) == (3, 0.007, (1, 3))
         assert (limits.max_queue, limits.max_bytes) == (5, 4096)
         assert served.timeout_s == 1.5
+
+
+@pytest.mark.parametrize(
+    ("kind", "inline"),
+    [
+        ("numbers", True),
+        ("words", False),
+        ("code", False),
+        pytest.param("process", False, marks=pytest.mark.slow),
+    ],
+)
+async def test_only_what_is_sure_to_be_short_runs_on_the_event_loop(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    inline: bool,  # noqa: FBT001
+) -> None:
+    monkeypatch.setattr(serving_room, "INLINE_FORWARD_S", 60)
+    if kind == "code":
+        written(tmp_path, TABLE, handler=PREDICT)
+    elif kind == "words":
+        models.identity_onnx(tmp_path / "model.onnx", "BYTES", ["batch"])
+    else:
+        models.linear_onnx(tmp_path / "model.onnx")
+    engine = "Process" if kind == "process" else "Thread"
+    async with serving(tmp_path, engine=engine) as (_, service):
+        assert service.model("m", None).batcher.limits.inline is inline

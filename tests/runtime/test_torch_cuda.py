@@ -27,7 +27,7 @@ def cuda() -> Any:
     return torch_cuda
 
 
-ARRAYS = (
+ARRAYS: tuple[np.ndarray[Any, Any], ...] = (
     np.arange(6, dtype=np.int8).reshape(2, 3),
     np.array([[1.5], [-2]], DTYPES["BF16"]),
     np.array([True, False]),
