@@ -25,11 +25,12 @@ if TYPE_CHECKING:
 _CODES = {404: "model_not_found", 405: "method_not_allowed"}
 
 
-def create_app(service: Service) -> ASGIApp:
+def create_app(service: Service, routes: DataRoutes | None = None) -> ASGIApp:
     """Build the app that serves port 8080.
 
     Args:
         service: The process's state and model.
+        routes: The data plane; None: that of this process's own connections.
 
     Returns:
         A FastAPI app inside the outermost layer, beside the data plane.
@@ -43,7 +44,7 @@ def create_app(service: Service) -> ASGIApp:
     app.add_exception_handler(RequestError, _on_request_error)
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(Exception, _on_bug)  # the outermost layer logs it
-    return Edge(Closed(app, service.admission), DataRoutes(service), service)
+    return Edge(Closed(app, service.admission), routes or DataRoutes(service), service)
 
 
 async def _on_request_error(request: Request, error: Exception) -> Response:

@@ -3,73 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import importlib
-import math
 import os
 import signal
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
-import uvicorn
 import uvloop
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from modelyard_runtime.api.problems import STATUS, problem_body
+from modelyard_runtime.api.problems import STATUS
+from modelyard_runtime.api.remote import RemoteRoutes
 from modelyard_runtime.app import create_app
 from modelyard_runtime.errors import Reason, StartupError
 from modelyard_runtime.service import Service
 from modelyard_runtime.status_server import StatusServer
 from modelyard_runtime.termination import write_termination_message
+from modelyard_runtime.web_server import WebServer, drain_grace_s
+from modelyard_runtime.workers.pool import WorkerPool
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from modelyard_runtime.settings import RuntimeSettings
 
 _log = structlog.stdlib.get_logger(__name__)
 
-_MAX_GRACE_S: Final = 10.0
-_GRACE_SHARE: Final = 1 / 3
 _LAST_WORDS_S: Final = 0.5
-_KEEP_ALIVE_S: Final = 620
-"""Longer than proxies keep idle connections, so that it is never us who hangs up on a request."""
-
-
-def drain_grace_s(drain_timeout_s: float) -> float:
-    """Choose how long to go on accepting after SIGTERM.
-
-    A pod that is being deleted leaves the EndpointSlices at once, but proxies and kube-proxy learn
-    of it seconds later; whoever still comes in between must be answered.
-
-    Args:
-        drain_timeout_s: Grace and finish together, in seconds.
-
-    Returns:
-        10 s, or a third of a short timeout.
-    """
-    return min(_MAX_GRACE_S, drain_timeout_s * _GRACE_SHARE)
-
-
-class _Protocol(HttpToolsProtocol):
-    """uvicorn's protocol, except that even a request it cannot parse gets the common error."""
-
-    def send_400_response(self, msg: str) -> None:
-        body = problem_body(msg, "malformed", "unparsed")
-        self.transport.write(
-            b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\n"
-            b"content-length: %d\r\nconnection: close\r\n\r\n%b" % (len(body), body)
-        )
-        self.transport.close()
-
-
-class _Server(uvicorn.Server):
-    """uvicorn's server without its signal handlers: a first SIGTERM only starts the drain."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 class Process:
@@ -87,24 +45,13 @@ class Process:
         self._grpc: Any = None
         grace_s = drain_grace_s(settings.drain_timeout_s)
         self._grace_s = grace_s
-        shown = self._service.certificates
-        self._server = _Server(
-            uvicorn.Config(
-                create_app(self._service),
-                host=settings.http_host,
-                port=settings.http_port,
-                http=_Protocol,
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                proxy_headers=False,
-                ssl_context_factory=None if shown is None else lambda *_: shown.context,
-                timeout_keep_alive=_KEEP_ALIVE_S,
-                timeout_graceful_shutdown=math.ceil(settings.drain_timeout_s - grace_s),
-            )
-        )
+        self._server: WebServer | WorkerPool
+        if settings.http_workers > 1:
+            app = create_app(self._service, RemoteRoutes(self._service))
+            self._server = WorkerPool(app, settings)
+        else:
+            app = create_app(self._service)
+            self._server = WebServer(app, settings, self._service.certificates)
 
     async def run(self) -> int:
         """Serve until a signal or a failure ends it.
@@ -117,9 +64,9 @@ class Process:
         loop.add_signal_handler(signal.SIGINT, self._on_signal, False)
         status = self._listen()
         serving = loop.create_task(self._server.serve())
-        grpc_serving = loop.create_task(self._serve_grpc())
+        opening = loop.create_task(self._open())
         watching = loop.create_task(self._service.watch())
-        starting = loop.create_task(self._service.start(grpc_serving))
+        starting = loop.create_task(self._service.start(opening))
         try:
             stopped = loop.create_task(self._stop.wait())
             await asyncio.wait({starting, stopped, serving}, return_when=asyncio.FIRST_COMPLETED)
@@ -128,7 +75,7 @@ class Process:
                 await asyncio.wait({stopped, serving}, return_when=asyncio.FIRST_COMPLETED)
             await self._drain(serving)
         finally:
-            for task in (starting, watching, stopped, grpc_serving):
+            for task in (starting, watching, stopped, opening):
                 task.cancel()
             self._service.close()
             status.close()
@@ -161,6 +108,12 @@ class Process:
             await self._grpc.stop(self._settings.drain_timeout_s - self._grace_s)
         await serving
         _log.info("drained")
+
+    async def _open(self) -> None:
+        """Open the ports that take longer than this process's own."""
+        await self._serve_grpc()
+        if isinstance(self._server, WorkerPool):
+            await self._server.listening.wait()
 
     async def _serve_grpc(self) -> None:
         """Open the gRPC port; its library is imported beside the model, which takes longer."""

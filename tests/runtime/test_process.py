@@ -15,7 +15,7 @@ import pytest
 from tritonclient import http
 
 from modelyard_runtime.__main__ import main
-from modelyard_runtime.server import drain_grace_s
+from modelyard_runtime.web_server import drain_grace_s
 from testkit import runtime_models as models
 from testkit.runtime_serving import running
 

@@ -41,7 +41,7 @@ _CLIENT_CLOSED: Final = 499
 _DEADLINE: Final = b"x-request-deadline-ms"
 """Milliseconds that the caller will wait."""
 JSON_HEADERS: Final[Headers] = [(b"content-type", b"application/json")]
-_HIT: Final = (b"x-modelyard-cache", b"hit")
+CACHE_HIT: Final = (b"x-modelyard-cache", b"hit")
 _GONE: Final = "the caller hung up"
 _LATE: Final = "the deadline passed while the body arrived"
 
@@ -141,7 +141,7 @@ class DataEndpoint:
         try:
             reply = await self._reply(scope, receive, send, call)
             if reply is not None:
-                await _send_reply(scope, send, reply)
+                await send_reply(scope["headers"], send, reply)
             code = 200
         except RequestError as error:
             ended = error
@@ -180,12 +180,8 @@ class DataEndpoint:
             limit = service.directives.current.max_body_bytes
             watch = _Watch(receive, call.deadline)
             try:
-                body = await _read(headers, receive, limit)
+                incoming = await self._incoming(scope, receive, limit, served)
                 watch.body_read()
-                incoming = Incoming(headers, body, path, limit)
-                if (encoding := incoming.header(b"content-encoding")) is not None:
-                    body = await decompressed(body, encoding, limit)
-                    incoming = Incoming(headers, body, path, limit)
                 return await self._respond(incoming, send, call, served)
             except asyncio.CancelledError as cancelled:
                 watch.explain(cancelled)
@@ -193,19 +189,34 @@ class DataEndpoint:
             finally:
                 watch.end()
 
+    async def _incoming(
+        self, scope: Scope, receive: Receive, limit: int, served: ServedModel
+    ) -> Incoming:
+        del served  # who decodes elsewhere needs it
+        headers = scope["headers"]
+        body = await read_body(headers, receive, limit)
+        return Incoming(headers, body, scope["path_params"], limit)
+
     async def _respond(
         self, incoming: Incoming, send: Send, call: Call, served: ServedModel
     ) -> Reply | None:
         answer = await self._form.respond(served, incoming, call)
         if isinstance(answer, Reply):
-            return answer._replace(headers=[*answer.headers, _HIT]) if call.cached else answer
+            return answer._replace(headers=[*answer.headers, CACHE_HIT]) if call.cached else answer
         await send_events(send, answer, call)
         return None
 
 
-async def _send_reply(scope: Scope, send: Send, reply: Reply) -> None:
+async def send_reply(asked: list[tuple[bytes, bytes]], send: Send, reply: Reply) -> None:
+    """Send an answer, packed as the caller likes it.
+
+    Args:
+        asked: Headers of the request.
+        send: The ASGI callable.
+        reply: The answer.
+    """
     body, headers = reply
-    if (accepted := header_of(scope["headers"], b"accept-encoding")) is not None:
+    if (accepted := header_of(asked, b"accept-encoding")) is not None:
         body, encoding = await compressed(body, accepted)
         if encoding is not None:
             headers = [*headers, (b"content-encoding", encoding)]
@@ -219,8 +230,23 @@ def _asked_s(headers: list[tuple[bytes, bytes]]) -> float:
     return math.inf if asked_ms is None else asked_ms / 1000  # what says nothing changes nothing
 
 
-async def _read(headers: list[tuple[bytes, bytes]], receive: Receive, limit: int) -> bytes:
-    """Read the body, never more of it than the limit."""
+async def read_body(headers: list[tuple[bytes, bytes]], receive: Receive, limit: int) -> bytes:
+    """Read a body, and unpack it; never more of either than the limit.
+
+    Args:
+        headers: Of the request.
+        receive: The ASGI callable.
+        limit: Most bytes.
+
+    Returns:
+        The body without its content encoding.
+
+    Raises:
+        TooLargeError: It is larger.
+        UnsupportedMediaError: Its content encoding is not spoken.
+        MalformedRequestError: It does not unpack.
+        ClientGoneError: The caller hung up.
+    """
     for name, value in headers:
         if name == b"content-length" and (number_of(value) or 0) > limit:
             raise _too_large(limit)
@@ -235,7 +261,9 @@ async def _read(headers: list[tuple[bytes, bytes]], receive: Receive, limit: int
         raise ClientGoneError
     if size > limit:
         raise _too_large(limit)
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    encoding = header_of(headers, b"content-encoding")
+    return body if encoding is None else await decompressed(body, encoding, limit)
 
 
 def _too_large(limit: int) -> TooLargeError:

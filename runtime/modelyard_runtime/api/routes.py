@@ -33,8 +33,9 @@ class DataRoutes:
     """
 
     def __init__(self, service: Service) -> None:
+        self.infer: ASGIApp = DataEndpoint(service, InferFormat())
         self._v2: dict[str, ASGIApp] = {
-            "infer": DataEndpoint(service, InferFormat()),
+            "infer": self.infer,
             "generate": DataEndpoint(service, GenerateFormat()),
             "generate_stream": DataEndpoint(
                 service, GenerateStreamFormat(service.settings.stream_idle_s)

@@ -41,7 +41,7 @@ class EngineProcess:
         inherited = (theirs.fileno(), life)
         try:
             self._process = subprocess.Popen(  # noqa: S603 - our own module in our own interpreter
-                [sys.executable, *_flags(), "-m", _MODULE, *map(str, inherited)],
+                [sys.executable, *interpreter_flags(), "-m", _MODULE, *map(str, inherited)],
                 stdin=subprocess.DEVNULL,
                 pass_fds=inherited,
             )
@@ -167,8 +167,12 @@ class EngineProcess:
                     return
 
 
-def _flags() -> list[str]:
-    """Let the process look for modules in the current folder if, and only if, this one does."""
+def interpreter_flags() -> list[str]:
+    """Let a process look for modules in the current folder if, and only if, this one does.
+
+    Returns:
+        Flags of Python.
+    """
     return [] if {"", str(Path.cwd())} & set(sys.path) else ["-P"]
 
 

@@ -6,7 +6,7 @@ References:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import numpy as np
 import orjson
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from modelyard_runtime.engine.protocol import Array, Arrays, TensorSpec
-    from modelyard_runtime.inference import ServedModel
     from modelyard_runtime.signature import Signature
 
 _JSON: Final = orjson.OPT_SERIALIZE_NUMPY
@@ -113,7 +112,26 @@ def decode_request(
     return RestQuestion(question, outputs)
 
 
-def encode_answer(served: ServedModel, asked: RestQuestion, outputs: Arrays) -> tuple[bytes, int]:
+class Answering(Protocol):
+    """What encoding must know of the model that answered; a ``ServedModel`` is one."""
+
+    name: str
+    version: str
+    signature: Signature
+
+    @property
+    def metrics(self) -> CountsOutputs:
+        """Where outputs that are not finite are counted."""
+
+
+class CountsOutputs(Protocol):
+    """Counts answers with NaN or infinity in them."""
+
+    def invalid_output(self) -> None:
+        """Count one."""
+
+
+def encode_answer(served: Answering, asked: RestQuestion, outputs: Arrays) -> tuple[bytes, int]:
     """Write the answer to one request.
 
     Args:
