@@ -11,6 +11,7 @@ import grpc
 import httpx
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from modelyard_runtime.api.problems import STATUS
 from modelyard_runtime.app import create_app
@@ -287,3 +288,16 @@ async def test_a_copy_counts_nowhere(model: Path, tmp_path: Path) -> None:
         assert count(service, "requests_total", protocol="rest", code="200") == 0
         assert (await client.post(INFER, json=BODY)).status_code == 200
         assert (await client.post(INFER, json=BODY)).status_code == 429
+
+
+async def test_a_limit_that_grpc_cannot_follow_is_told(model: Path, tmp_path: Path) -> None:
+    directives = tmp_path / "directives.json"
+    directives.write_text('{"maxBodyBytes": 1000}')
+    async with serving(model, directives_file=directives) as (_, service), grpc_channel(service):
+        with capture_logs() as logs:
+            directives.write_text('{"maxBodyBytes": 500}')
+            service.directives.poll()
+            directives.write_text('{"maxBodyBytes": 90000000}')
+            service.directives.poll()
+        warnings = [log for log in logs if log["log_level"] == "warning"]
+        assert [log["wanted"] for log in warnings] == [90_000_000]

@@ -214,6 +214,13 @@ def test_an_excerpt_is_bounded_and_in_order(
     assert document.get("truncated", False) is truncated
 
 
+def test_of_what_is_redacted_nothing_is_kept() -> None:
+    for array in (np.arange(6, dtype=np.float32), np.array([b"secret"], object)):
+        excerpt = Excerpt("x", array, 4000, redacted=True)
+        assert excerpt.nbytes == 0
+        assert len(excerpt._values) == 0
+
+
 def test_an_excerpt_keeps_no_tensor_alive() -> None:
     array = np.zeros(1_000_000, np.float32)
     excerpt = Excerpt("x", array, 4000, redacted=False)

@@ -177,6 +177,45 @@ async def test_the_trace_is_named_where_the_request_is_counted_and_recorded(
     assert [json.loads(line)["trace_id"] for line in logged] == [TRACE]
 
 
+async def test_hooks_find_whose_children_they_are(tmp_path: Path) -> None:
+    seen = tmp_path / "seen"
+    handler = tmp_path / "handler.py"
+    handler.write_text(
+        "from pathlib import Path\n"
+        "from opentelemetry import trace\n"
+        "def preprocess(request, ctx):\n"
+        "    found = trace.get_current_span().get_span_context()\n"
+        f"    Path({str(seen)!r}).write_text(f'{{found.trace_id:032x}} {{found.span_id:016x}}')\n"
+    )
+    with collecting() as collector:
+        async with traced(tmp_path, collector.url, handler_file=handler) as (client, _):
+            headers = {"traceparent": PARENT}
+            assert (await client.post(INFER, json=BODY, headers=headers)).status_code == 200
+        (root,) = collector.roots()
+    assert seen.read_text() == f"{TRACE} {root.span_id.hex()}"
+
+
+async def test_copies_belong_to_the_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: asyncio.Queue[dict[str, str]] = asyncio.Queue()
+
+    async def send(session: Any, base: str, copy: Any) -> bool:
+        del session, base
+        sent.put_nowait(copy.headers)
+        return True
+
+    monkeypatch.setattr("modelyard_runtime.shadow.sender._compared", send)
+    with collecting() as collector:
+        async with traced(tmp_path, collector.url) as (client, service):
+            path = tmp_path / "directives.json"
+            shadow = {"url": "http://127.0.0.1:9", "percent": 100, "token": "t"}
+            path.write_text(json.dumps(json.loads(path.read_text()) | {"shadow": shadow}))
+            service.directives.poll()
+            await client.post(INFER, json=BODY, headers={"traceparent": PARENT})
+            copied = await sent.get()
+        (root,) = collector.roots()
+    assert copied["traceparent"] == f"00-{TRACE}-{root.span_id.hex()}-01"
+
+
 async def test_it_is_switched_while_it_runs(tmp_path: Path) -> None:
     with collecting() as first, collecting() as second:
         async with traced(tmp_path, first.url) as (client, service):

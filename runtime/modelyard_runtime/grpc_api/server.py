@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
+import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
@@ -18,8 +19,11 @@ if TYPE_CHECKING:
 
     from modelyard_runtime.admission import Admission
     from modelyard_runtime.certificates import Certificates
+    from modelyard_runtime.directives import Directives
     from modelyard_runtime.errors import RequestError
     from modelyard_runtime.service import Service
+
+_log = structlog.stdlib.get_logger(__name__)
 
 _SERVICE: Final = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
 _FRAMING_BYTES: Final = 1024 * 1024
@@ -39,10 +43,11 @@ class GrpcServer:
 
     def __init__(self, service: Service, http_status: Callable[[RequestError], int]) -> None:
         settings = service.settings
-        limit = service.directives.current.max_body_bytes + _FRAMING_BYTES
+        limit = min(service.directives.current.max_body_bytes + _FRAMING_BYTES, _MOST_BYTES)
+        self._limit = limit
         self._server = grpc.aio.server(
             options=[
-                ("grpc.max_receive_message_length", min(limit, _MOST_BYTES)),
+                ("grpc.max_receive_message_length", limit),
                 ("grpc.max_send_message_length", -1),
                 ("grpc.so_reuseport", 0),
             ],
@@ -54,6 +59,7 @@ class GrpcServer:
         names = (_SERVICE.full_name, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
         reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), self._server, pool)
         self._host, self._port = settings.http_host, settings.grpc_port
+        service.directives.follow(self._on_directives)
         self._certificates = service.certificates
         self.port = 0
 
@@ -72,6 +78,15 @@ class GrpcServer:
                 hint="Another process has the port; 0 takes a free one.",
             ) from error
         await self._server.start()
+
+    def _on_directives(self, directives: Directives) -> None:
+        """Lower limits are kept by the servicer; the library's own is fixed when it starts."""
+        if directives.max_body_bytes > self._limit:
+            _log.warning(
+                "gRPC takes larger messages only after a restart",
+                wanted=directives.max_body_bytes,
+                limit=self._limit,
+            )
 
     def _open(self, address: str) -> int:
         if self._certificates is None:

@@ -109,6 +109,8 @@ class ShadowSender:
             return
         names = (spec.name for spec in served.signature.outputs)
         headers = {"x-request-id": call.request_id, HEADER: directive.token}
+        if call.traceparent:
+            headers["traceparent"] = call.traceparent
         for name in _CREDENTIALS:
             if call.header is not None and (value := call.header(name)) is not None:
                 headers[name] = value
