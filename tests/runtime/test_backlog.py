@@ -40,10 +40,11 @@ def entry(
     rows: int = 1,
     level: int = DEFAULT_LEVEL,
     deadline: float = 1000.0,
+    turn: int = 0,
     since: float = 0.0,
 ) -> Waiting:
     stake = Stake(queued=1, nbytes=10)
-    return Entry(item, key, rows, (level, deadline), since, stake, cast("Any", Answer()))
+    return Entry(item, key, rows, (level, turn, deadline), since, stake, cast("Any", Answer()))
 
 
 def filled(*entries: Waiting) -> Backlog[str, str]:
@@ -69,6 +70,15 @@ def test_the_urgent_go_first_then_the_earliest_deadline_then_who_came_first() ->
     assert "".join(names(backlog.take(1, 0.0)) for _ in range(5)) == "abcde"
     assert not backlog
     assert (backlog.requests, backlog.rows, backlog.nbytes) == (0, 0, 0)
+
+
+def test_the_cuts_of_a_large_request_take_turns_with_small_ones() -> None:
+    backlog: Backlog[str, str] = Backlog()
+    backlog.add([entry(name, turn=turn) for turn, name in enumerate("aef")])
+    for name in "bcd":
+        backlog.add([entry(name, since=1.0, deadline=2000.0)])
+    backlog.add([entry("x", level=DEFAULT_LEVEL + 1)])
+    assert "".join(names(backlog.take(1, 0.0)) for _ in range(7)) == "abcdefx"
 
 
 def test_keys_take_turns_by_the_same_order_and_never_mix() -> None:
@@ -143,8 +153,8 @@ def test_what_goes_before_is_counted_by_rank() -> None:
         entry("b", rows=3, deadline=9),
         entry("c", key="y", rows=4, level=1),
     )
-    assert backlog.ahead_of((DEFAULT_LEVEL, 7.0)) == (6, 2)
-    assert backlog.ahead_of((1, 7.0)) == (0, 0)
+    assert backlog.ahead_of((DEFAULT_LEVEL, 0, 7.0)) == (6, 2)
+    assert backlog.ahead_of((1, 0, 7.0)) == (0, 0)
 
 
 STEPS = st.lists(
@@ -155,6 +165,7 @@ STEPS = st.lists(
             st.integers(1, 3),
             st.sampled_from([1, DEFAULT_LEVEL, DEFAULT_LEVEL, 30]),
             st.integers(1, 6),
+            st.integers(0, 2),
         ),
         st.tuples(st.just("take"), st.integers(1, 5)),
         st.tuples(st.just("remove"), st.integers(0, 100)),
@@ -172,9 +183,15 @@ def test_everybody_leaves_once_in_order_and_within_bounds(steps: list[tuple[Any,
     passed: dict[Waiting, int] = {}
     for now, step in enumerate([*steps, *[("take", 3)] * 200]):
         if step[0] == "add":
-            _, key, rows, level, slack = step
+            _, key, rows, level, slack, turn = step
             new = entry(
-                str(now), key=key, rows=rows, level=level, deadline=1e6 + slack, since=float(now)
+                str(now),
+                key=key,
+                rows=rows,
+                level=level,
+                turn=turn,
+                deadline=1e6 + slack,
+                since=float(now),
             )
             passed[new] = FAIR_TURN * (len(waiting) + 1)
             waiting.append(new)

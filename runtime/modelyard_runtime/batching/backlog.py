@@ -2,7 +2,8 @@
 
 Items of equal key form a group and may share a batch. The next batch is led by the item of the most
 urgent priority level and, within a level, of the earliest deadline; equal deadlines keep the order of
-arrival. It is filled from the leader's group in the same order, so that a batch with room left takes
+arrival. The cuts of a large request take turns with other requests: its second cut goes after everybody's
+first, so that a small request waits for a batch or two and not for all of the large one. A batch is filled from the leader's group in the same order, so that a batch with room left takes
 less urgent items along.
 
 Nobody starves: every ``FAIR_TURN``-th batch is led by the item that has waited longest, whatever its
@@ -34,8 +35,8 @@ DEFAULT_LEVEL: Final = 10
 FAIR_TURN: Final = 9
 """Each batch of this number is led by the item that has waited longest."""
 
-Rank: TypeAlias = tuple[int, float]
-"""Priority level and deadline; the lowest goes first."""
+Rank: TypeAlias = tuple[int, int, float]
+"""Priority level, turn (how many cuts of the same request go before) and deadline; the lowest is first."""
 
 _rank_of: Final = attrgetter("rank")
 _since_of: Final = attrgetter("since")
@@ -126,7 +127,7 @@ class Backlog(Generic[In, Out]):
         """Let one request wait.
 
         Args:
-            entries: Its cuts, all of one key and rank.
+            entries: Its cuts, all of one key, in the order of their turns.
         """
         first = entries[0]
         group = self._groups.get(first.key)
@@ -136,9 +137,8 @@ class Backlog(Generic[In, Out]):
             group.extend(entries)
         else:
             self._disordered = True
-            at = bisect_right(group, first.rank, key=_rank_of)
-            for entry in reversed(entries):
-                group.insert(at, entry)
+            for entry in entries:
+                group.insert(bisect_right(group, entry.rank, key=_rank_of), entry)
         self.requests += 1
         self.nbytes += first.stake.nbytes
         for entry in entries:
@@ -191,7 +191,7 @@ class Backlog(Generic[In, Out]):
                 due.append((group, "full"))
                 continue
             oldest = min(entry.since for entry in group)
-            at, trigger = leave_by(oldest, min(entry.rank[1] for entry in group), rows)
+            at, trigger = leave_by(oldest, min(entry.rank[2] for entry in group), rows)
             if at <= now:
                 due.append((group, trigger))
             soonest = min(soonest, at)
@@ -233,7 +233,7 @@ class Backlog(Generic[In, Out]):
             group.popleft()
             self._gone(entry)
             # One that has expired is never computed; the batcher's timer answers it.
-            if entry.rank[1] > now and not entry.answer.done():
+            if entry.rank[2] > now and not entry.answer.done():
                 rows += entry.rows
                 entry.ran = True
                 entries.append(entry)

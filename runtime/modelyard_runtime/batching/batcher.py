@@ -156,7 +156,7 @@ class Batcher(Generic[In, Out]):
             RequestError: What ``BatchCalls.run`` raised for this item alone.
             InferenceError: Anything else that it raised, as the cause.
         """
-        order = (priority or DEFAULT_LEVEL, deadline)
+        order = (priority or DEFAULT_LEVEL, 0, deadline)
         most = self._controller.cap
         if rows <= most:
             entry = self._admit([(item, rows)], key, order, nbytes)[0]
@@ -204,17 +204,18 @@ class Batcher(Generic[In, Out]):
         self._refuse(items, order, nbytes, now)
         stake = Stake(len(items), nbytes)
         passage = PASSAGE.get()
+        (level, _, deadline), answer = order, self._loop.create_future
         entries: list[Entry[In, Out]] = [
-            Entry(item, key, rows, order, now, stake, self._loop.create_future(), passage=passage)
-            for item, rows in items
+            Entry(item, key, rows, (level, turn, deadline), now, stake, answer(), passage=passage)
+            for turn, (item, rows) in enumerate(items)
         ]
         with self._lock:
             self._backlog.add(entries)
             start, self._idle = self._idle, False
         for entry in entries:
             self._pending[entry] = None
-        if self._sweep is None or order[1] < self._sweep.when():
-            self._sweep_at(order[1])
+        if self._sweep is None or order[2] < self._sweep.when():
+            self._sweep_at(order[2])
         if start or self._limits.max_delay_s:  # the batch that is being filled may be full now
             self._start(start=start)
         return entries
@@ -222,7 +223,7 @@ class Batcher(Generic[In, Out]):
     def _refuse(self, items: list[tuple[In, int]], order: Rank, nbytes: int, now: float) -> None:
         """Turn away what would find no room, or be late."""
         backlog, limits = self._backlog, self._limits
-        if order[1] <= now:
+        if order[2] <= now:
             raise DeadlineExceededError("the deadline passed before the request was queued")
         # While nothing runs and nothing waits, the queue is empty whatever its bounds.
         if backlog.requests >= limits.max_queue:
@@ -238,7 +239,7 @@ class Batcher(Generic[In, Out]):
             )
         if self._idle:  # it tries what it can: what was measured may no longer be true
             return
-        controller, left = self._controller, order[1] - now
+        controller, left = self._controller, order[2] - now
         rows = items[0][1] if len(items) == 1 else sum(size for _, size in items)
         # The worst case first, for it is cheap: every row alone, and as slow as a batch.
         worst_s = controller.times.mean_s * (backlog.rows + rows + controller.cap)
@@ -331,7 +332,7 @@ class Batcher(Generic[In, Out]):
         """Answer those whose deadline has passed; one timer serves all callers."""
         self._sweep = None
         now = self._loop.time()
-        late = [entry for entry in self._pending if entry.rank[1] <= now]
+        late = [entry for entry in self._pending if entry.rank[2] <= now]
         for entry in late:
             if not entry.answer.done():
                 where = "while the model ran" if entry.ran else "in the queue"
@@ -342,7 +343,7 @@ class Batcher(Generic[In, Out]):
                 )
             del self._pending[entry]
         if self._pending:
-            self._sweep_at(min(entry.rank[1] for entry in self._pending))
+            self._sweep_at(min(entry.rank[2] for entry in self._pending))
 
     # --- either side -------------------------------------------------------------------------
 
