@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(autouse=True)
+def _logging_of_the_test_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program's own would outlive the test, with a stream that is closed by then."""
+    monkeypatch.setattr("modelyard_runtime.__main__.configure_logging", lambda *_, **__: None)
+
+
+@pytest.fixture(autouse=True)
 def _wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
 
