@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -13,12 +12,10 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from modelyard_runtime.api.problems import STATUS
 from modelyard_runtime.app import create_app
 from modelyard_runtime.grpc_api import inference_pb2 as pb
-from modelyard_runtime.grpc_api.server import GrpcServer
 from testkit import runtime_models as models
-from testkit.runtime_serving import serving
+from testkit.runtime_serving import grpc_channel, serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -51,17 +48,6 @@ def guarded(tmp_path: Path) -> dict[str, Path]:
 def count(service: Service, name: str, **labels: str) -> float:
     own = {"model": "m", "version": "1", "revision": ""}
     return service.metrics.registry.get_sample_value(f"modelyard_{name}", own | labels) or 0
-
-
-@asynccontextmanager
-async def grpc_channel(service: Service) -> AsyncIterator[Any]:
-    server = GrpcServer(service, lambda error: STATUS[type(error)])
-    await server.start()
-    try:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-            yield channel
-    finally:
-        await server.stop(0)
 
 
 async def until_answered(client: httpx.AsyncClient, headers: dict[str, str] | None = None) -> None:

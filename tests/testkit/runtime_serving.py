@@ -15,10 +15,13 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import grpc
 import httpx
 
+from modelyard_runtime.api.problems import STATUS
 from modelyard_runtime.app import create_app
 from modelyard_runtime.config import read_config
+from modelyard_runtime.grpc_api.server import GrpcServer
 from modelyard_runtime.loading import load_models
 from modelyard_runtime.service import Service
 from modelyard_runtime.settings import RuntimeSettings
@@ -62,6 +65,18 @@ def loaded_from(place: Path, **settings: Any) -> Loaded:
 
 def _uncounted(name: str, amount: float) -> None:
     del name, amount
+
+
+@asynccontextmanager
+async def grpc_channel(service: Service) -> AsyncIterator[Any]:
+    """Open a gRPC port for a service of this event loop, and a channel to it."""
+    server = GrpcServer(service, lambda error: STATUS[type(error)])
+    await server.start()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+            yield channel
+    finally:
+        await server.stop(0)
 
 
 @dataclass

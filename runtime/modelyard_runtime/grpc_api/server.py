@@ -12,6 +12,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 from modelyard_runtime.errors import Reason, StartupError
 from modelyard_runtime.grpc_api import inference_pb2 as pb
 from modelyard_runtime.grpc_api.health import HealthServicer
+from modelyard_runtime.grpc_api.messages import opening, reader
 from modelyard_runtime.grpc_api.servicer import Servicer, closed, guarded
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ _log = structlog.stdlib.get_logger(__name__)
 _SERVICE: Final = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
 _FRAMING_BYTES: Final = 1024 * 1024
 """Room beside the body limit, so that a message just over it gets our answer and not the library's."""
+_COUNTED: Final = frozenset({"ModelInfer", "ModelStreamInfer"})
+"""They open their messages themselves, so that a broken one is counted too."""
 _LET_IN: Final = frozenset({"ServerLive", "ServerReady", "ModelInfer", "ModelStreamInfer"})
 """Health is open to everybody; inference asks for credentials itself, and counts who has none."""
 _MOST_BYTES: Final = 2**31 - 1
@@ -43,17 +46,20 @@ class GrpcServer:
 
     def __init__(self, service: Service, http_status: Callable[[RequestError], int]) -> None:
         settings = service.settings
-        limit = min(service.directives.current.max_body_bytes + _FRAMING_BYTES, _MOST_BYTES)
-        self._limit = limit
+
+        def limit() -> int:
+            return service.directives.current.max_body_bytes
+
+        self._limit = min(limit() + _FRAMING_BYTES, _MOST_BYTES)
         self._server = grpc.aio.server(
             options=[
-                ("grpc.max_receive_message_length", limit),
+                ("grpc.max_receive_message_length", self._limit),
                 ("grpc.max_send_message_length", -1),
                 ("grpc.so_reuseport", 0),
             ],
         )
         servicer = Servicer(service, http_status)
-        self._server.add_generic_rpc_handlers((_handlers(servicer, service.admission),))
+        self._server.add_generic_rpc_handlers((_handlers(servicer, service.admission, limit),))
         health_pb2_grpc.add_HealthServicer_to_server(HealthServicer(service), self._server)
         pool = _pool_with_health()
         names = (_SERVICE.full_name, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
@@ -120,13 +126,17 @@ def _credentials(certificates: Certificates) -> grpc.ServerCredentials:
     )
 
 
-def _handlers(servicer: Servicer, admission: Admission) -> grpc.GenericRpcHandler:
+def _handlers(
+    servicer: Servicer, admission: Admission, limit: Callable[[], int]
+) -> grpc.GenericRpcHandler:
     handlers = {}
     for method in _SERVICE.methods:
         behaviour = getattr(servicer, method.name)
+        if method.name not in _COUNTED:
+            behaviour = opening(behaviour)
         if method.name not in _LET_IN:
             behaviour = closed(behaviour, admission)
-        request = getattr(pb, method.input_type.name).FromString
+        request = reader(getattr(pb, method.input_type.name), limit)
         response = getattr(pb, method.output_type.name).SerializeToString
         if method.server_streaming:
             handlers[method.name] = grpc.stream_stream_rpc_method_handler(

@@ -14,7 +14,7 @@ import structlog
 
 from modelyard_runtime import __version__
 from modelyard_runtime.call import Call, apply_parameters, shorten
-from modelyard_runtime.errors import ClientGoneError, NotFoundError, RequestError, TooLargeError
+from modelyard_runtime.errors import ClientGoneError, NotFoundError, RequestError
 from modelyard_runtime.extensions import EXTENSIONS
 from modelyard_runtime.grpc_api import inference_pb2 as pb
 from modelyard_runtime.grpc_api.statuses import STATUS, trailers
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
     from modelyard_runtime.admission import Admission
+    from modelyard_runtime.grpc_api.messages import Received
     from modelyard_runtime.inference import ServedModel
     from modelyard_runtime.service import Service
     from modelyard_runtime.wire.grpc_v2 import GrpcQuestion
@@ -140,16 +141,16 @@ class Servicer:
     # --- inference ---------------------------------------------------------------------------
 
     async def ModelInfer(  # noqa: N802
-        self, request: pb.ModelInferRequest, context: Any
+        self, received: Received, context: Any
     ) -> pb.ModelInferResponse:
         """Answer one inference request."""
         call = self._call(context)
         await context.send_initial_metadata(self._metadata(call))
         async with self._counted(call, context):
-            return await self._answer(request, call)
+            return await self._answer(received.opened(), call)
 
     async def ModelStreamInfer(  # noqa: N802
-        self, requests: AsyncIterator[pb.ModelInferRequest], context: Any
+        self, requests: AsyncIterator[Received], context: Any
     ) -> AsyncIterator[pb.ModelStreamInferResponse]:
         """Answer each request of a stream; an error answers its own request and ends nothing."""
         try:  # a stream of strangers ends before it begins
@@ -158,10 +159,13 @@ class Servicer:
             await context.abort(STATUS[type(error)], str(error), trailers(error))
         await context.send_initial_metadata(self._metadata(self._call(context)))
 
-        def answers_of(request: Any) -> AsyncGenerator[pb.ModelStreamInferResponse]:
-            return self._stream_one(request, context)
+        def answers_of(received: Received) -> AsyncGenerator[pb.ModelStreamInferResponse]:
+            return self._stream_one(received, context)
 
-        async with aclosing(side_by_side(requests, answers_of, self._answers_once)) as answers:
+        def in_turn(received: Received) -> bool:
+            return self._answers_once(received.message)
+
+        async with aclosing(side_by_side(requests, answers_of, in_turn)) as answers:
             async for answer in answers:
                 yield answer
 
@@ -173,12 +177,13 @@ class Servicer:
         return not served.hooks.streams
 
     async def _stream_one(
-        self, request: pb.ModelInferRequest, context: Any
+        self, received: Received, context: Any
     ) -> AsyncGenerator[pb.ModelStreamInferResponse]:
         """Answer one request of a stream, as Triton tells parts and their end."""
+        request = received.message
         once = self._answers_once(request)
         try:
-            async with aclosing(self._parts(request, context)) as parts:
+            async with aclosing(self._parts(received, context)) as parts:
                 async for part in parts:
                     part.parameters[_FINAL].bool_param = once
                     yield pb.ModelStreamInferResponse(infer_response=part)
@@ -193,10 +198,11 @@ class Servicer:
             yield pb.ModelStreamInferResponse(infer_response=end)
 
     async def _parts(
-        self, request: pb.ModelInferRequest, context: Any
+        self, received: Received, context: Any
     ) -> AsyncGenerator[pb.ModelInferResponse]:
         call = self._call(context)
         async with self._counted(call, context):
+            request = received.opened()
             with self._model(request, call) as served:
                 asked = self._decoded(request, served, call)
                 async with aclosing(served.stream(asked.question, call)) as parts:
@@ -245,9 +251,6 @@ class Servicer:
         self, request: pb.ModelInferRequest, served: ServedModel, call: Call
     ) -> GrpcQuestion:
         begun = time.perf_counter()
-        limit = self._service.directives.current.max_body_bytes
-        if request.ByteSize() > limit:
-            raise TooLargeError(f"the message is larger than {limit} bytes")
         asked = decode_request(request, served.signature)
         apply_parameters(asked.question.parameters, call)
         call.decode_s = time.perf_counter() - begun

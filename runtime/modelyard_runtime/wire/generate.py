@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from modelyard_runtime.errors import InvalidInputError, MalformedRequestError
+from modelyard_runtime.request_ids import checked_id
 from modelyard_runtime.wire.documents import decode_object
 from modelyard_runtime.wire.rows import decode_named, encode_values, question_of
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from modelyard_runtime.signature import Signature
 
 _JSON: Final = orjson.OPT_SERIALIZE_NUMPY
-_MAX_ID: Final = 1024
 
 
 def decode_generate(body: bytes, signature: Signature) -> Question:
@@ -43,9 +43,7 @@ def decode_generate(body: bytes, signature: Signature) -> Question:
     document = decode_object(body)
     known = {spec.name for spec in signature.inputs}
     values = {name: document.pop(name) for name in known & document.keys()}
-    request_id = document.pop("id", None)
-    if request_id is not None and (type(request_id) is not str or len(request_id) > _MAX_ID):
-        raise MalformedRequestError(f"'id' must be a string of at most {_MAX_ID} characters")
+    request_id = checked_id(document.pop("id", None))
     parameters = document.pop("parameters", None)
     if parameters is None:
         parameters = {}

@@ -14,6 +14,7 @@ from modelyard_runtime.engine.protocol import ANY, DTYPES, TensorSpec
 from modelyard_runtime.errors import InvalidInputError, MalformedRequestError, UnsupportedMediaError
 from modelyard_runtime.grpc_api import inference_pb2 as pb
 from modelyard_runtime.inference import Question
+from modelyard_runtime.request_ids import checked_id
 from modelyard_runtime.signature import checked_dtype, checked_shape
 from modelyard_runtime.tensors import datatype_of
 from modelyard_runtime.wire.classification import classify
@@ -70,6 +71,7 @@ def decode_request(request: pb.ModelInferRequest, signature: Signature) -> GrpcQ
         InvalidInputError: A tensor or a parameter does not fit the model.
         UnsupportedMediaError: A tensor lies in shared memory.
     """
+    request_id = checked_id(request.id)
     raw = request.raw_input_contents
     if raw and len(raw) != len(request.inputs):
         raise MalformedRequestError(
@@ -90,7 +92,7 @@ def decode_request(request: pb.ModelInferRequest, signature: Signature) -> GrpcQ
     arrays = signature.assemble(found)
     outputs, classes = _decode_outputs(request, signature)
     question = Question(
-        request.id,
+        request_id,
         arrays,
         outputs,
         signature.key(arrays),

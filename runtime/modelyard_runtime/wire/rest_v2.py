@@ -14,6 +14,7 @@ import orjson
 from modelyard_runtime.engine.protocol import DTYPES
 from modelyard_runtime.errors import InvalidInputError, MalformedRequestError, UnsupportedMediaError
 from modelyard_runtime.inference import Question
+from modelyard_runtime.request_ids import checked_id
 from modelyard_runtime.signature import checked_dtype, checked_shape
 from modelyard_runtime.tensors import datatype_of, decode_tensor, encode_tensor
 from modelyard_runtime.wire.classification import classify
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from modelyard_runtime.signature import Signature
 
 _JSON: Final = orjson.OPT_SERIALIZE_NUMPY
-_MAX_ID: Final = 1024
 _PARAMETER_TYPES: Final = frozenset({str, int, float, bool})
 _NO_PARAMETERS: Final[Mapping[str, Any]] = {}
 
@@ -91,9 +91,7 @@ def decode_request(
         raise MalformedRequestError(f"the body is not JSON: {error}") from None
     if type(document) is not dict:
         raise MalformedRequestError("the body must be a JSON object")
-    request_id = document.get("id")
-    if request_id is not None and (type(request_id) is not str or len(request_id) > _MAX_ID):
-        raise MalformedRequestError(f"'id' must be a string of at most {_MAX_ID} characters")
+    request_id = checked_id(document.get("id"))
     parameters = _checked_parameters(document, "the request")
     arrays = _decode_inputs(document.get("inputs"), tail, signature)
     outputs = _decode_outputs(
