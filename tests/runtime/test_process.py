@@ -82,6 +82,7 @@ def test_status_and_metrics_are_served_beside_the_model(repository: Path, tmp_pa
             "directivesHash": "44136fa355b3678a",
             "download": None,
             "failure": None,
+            "verification": None,
         }
         assert (model["name"], model["version"], model["format"]) == ("fraud", "1", "ONNX")
         httpx.post(f"{runtime.http}/v2/models/fraud/infer", json=BODY)
