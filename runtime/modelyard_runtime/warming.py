@@ -210,7 +210,7 @@ def _samples(model: Model, size: int, *, max_rows: int) -> list[Arrays]:
     """
     open_rows = all((spec.shape or ())[:1] == (-1,) for spec in model.inputs)
     open_inner = any(-1 in (spec.shape or ())[1:] for spec in model.inputs)
-    sizes = (size, size + 1, 2 * size) if open_inner else (size,)
+    sizes = (size, 2 * size, 3 * size) if open_inner else (size,)
     between = [(rows, each) for each in sizes for rows in ((1, 2, 3) if open_rows else (1,))]
     samples = []
     for rows, each in (*between, *([(max_rows, size)] if max_rows > 1 else ())):

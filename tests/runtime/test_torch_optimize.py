@@ -163,6 +163,41 @@ class Model(torch.nn.Module):
     assert model.optimization.chosen == "none"
 
 
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [
+        # Its graph makes the first state of as many rows as there are: a trace of it would write
+        # beyond the state's end for every other batch.
+        ("LSTM", (3, 4)),
+        ("GRU", (3, 4)),
+    ],
+)
+def test_a_trace_that_holds_a_size_is_never_run(
+    tmp_path: Path, clock: Any, monkeypatch: pytest.MonkeyPatch, make: str, shape: tuple[int, ...]
+) -> None:
+    class Recurrent(torch.nn.Module):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = getattr(torch.nn, make)(4, 5, batch_first=True)
+
+        def forward(self, x: Any) -> Any:
+            return self.layer(x)[0]
+
+    frozen: list[Any] = []
+    monkeypatch.setattr(torch.jit, "freeze", frozen.append)
+    clock(frozen_is_faster)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        rows = ({0: torch.export.Dim.DYNAMIC},)
+        module = Recurrent().eval()
+        program = torch.export.export(module, (torch.zeros(2, *shape),), dynamic_shapes=rows)
+        torch.export.save(program, tmp_path / "model.pt2")
+    model = loaded_from(tmp_path).model
+    warm(model, max_rows=8, optimize="Auto")
+    assert not frozen
+    assert model.optimization.chosen == "none"
+
+
 def test_a_variant_that_raises_is_out(
     tmp_path: Path, clock: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import combinations
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
@@ -140,20 +141,28 @@ class TorchModel(Model):
                 self._call, self.optimization = torch_optimize.optimized(
                     self.module,
                     tensors,
-                    traceable=self._cover_what_varies(made),
+                    unlike=[tensors[at] for at in self._unlike(made)],
                     freezable=self._narrow is None and self.device == "cpu",
                 )
         if self._call is not self.module:
             self.module = None  # its weights live on in what was made of it
 
-    def _cover_what_varies(self, samples: Sequence[Arrays]) -> bool:
-        """Tell whether every axis of any size has several sizes among the samples."""
-        return all(
-            len({sample[at].shape[axis] for sample in samples}) > 1
+    def _unlike(self, samples: Sequence[Arrays]) -> Sequence[int]:
+        """Find two samples that differ in every axis of any size; one is special, so none has it."""
+        axes = [
+            (at, axis)
             for at, spec in enumerate(self.inputs)
             for axis, size in enumerate(spec.shape or ())
             if size == -1
-        )
+        ]
+        if not axes:
+            return [len(samples) - 1]
+        sizes = [[sample[at].shape[axis] for at, axis in axes] for sample in samples]
+        for left, right in combinations(range(len(samples)), 2):
+            pairs = list(zip(sizes[left], sizes[right], strict=True))
+            if all(one != other and min(one, other) > 1 for one, other in pairs):
+                return [left, right]
+        return []
 
     def _to_device(self, inputs: Arrays) -> tuple[torch.Tensor, ...]:
         if self._staging is not None:

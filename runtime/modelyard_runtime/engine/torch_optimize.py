@@ -7,6 +7,7 @@ if it answers made-up inputs of several sizes as the model itself does.
 from __future__ import annotations
 
 import math
+import re
 import time
 import warnings
 from contextlib import contextmanager
@@ -52,6 +53,10 @@ _TOLERANCE: Final[Mapping[torch.dtype, float]] = {
 }
 """Relative to each value and to the largest one; numbers that are not floats must be equal."""
 _CONVOLUTION_AXES: Final = 4
+_TENSOR_TYPE: Final = re.compile(r"\b[A-Z]\w*\([^()]*\)")
+"""How a trace writes the type of a tensor: ``Float(2, 4, strides=[4, 1], …)``."""
+_COUNTED: Final = re.compile(r"___torch_mangle_\d+\.")
+"""How torch tells the classes of two traces apart."""
 
 
 class Candidates:
@@ -59,14 +64,12 @@ class Candidates:
 
     Args:
         module: What the model runs.
-        example: Inputs of two rows, if the model takes two.
-        traceable: Whether a trace may be tried: the inputs cover every axis that may vary.
+        unlike: Inputs to trace with: they differ in every axis that may vary; none: no trace.
     """
 
-    def __init__(self, module: Flat, example: Tensors, *, traceable: bool) -> None:
+    def __init__(self, module: Flat, unlike: Sequence[Tensors]) -> None:
         self._module = module
-        self._example = example
-        self._traceable = traceable
+        self._unlike = unlike
 
     def names(self) -> list[str]:
         """List what can be tried, most promising first.
@@ -77,7 +80,7 @@ class Candidates:
         parameters = list(self._module.parameters())
         size = sum(each.numel() * each.element_size() for each in parameters)
         frozen = ["freeze", "freeze+optimize_for_inference"]
-        if size > _MOST_WEIGHTS_BYTES or not (self._traceable or self._scripted):
+        if size > _MOST_WEIGHTS_BYTES or not (self._unlike or self._scripted):
             frozen = []
         if all(each.ndim != _CONVOLUTION_AXES for each in parameters):
             return frozen
@@ -93,7 +96,8 @@ class Candidates:
             The variant.
 
         Raises:
-            Exception: Whatever torch raises for a module that it cannot freeze.
+            Exception: Whatever torch raises for a module that it cannot freeze, or trace for all
+                sizes.
         """
         if name.startswith("channels_last"):
             with channels_last(self._module):
@@ -101,8 +105,6 @@ class Candidates:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
             warnings.simplefilter("ignore", FutureWarning)
-            # A trace that has looked at a value has fixed it: it is not the module any more.
-            warnings.simplefilter("error", TracerWarning)
             module = torch.jit.freeze(self._script())
             if name.endswith("optimize_for_inference"):
                 module = torch.jit.optimize_for_inference(module)
@@ -115,7 +117,28 @@ class Candidates:
     def _script(self) -> Any:
         if self._scripted:
             return self._module.inner
-        return torch.jit.trace(self._module, self._example, check_trace=False)  # type: ignore[no-untyped-call]
+        # Recorded and not raised: the tracer goes on with an error set, and breaks the module.
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            traces = [
+                torch.jit.trace(self._module, inputs, check_trace=False)  # type: ignore[no-untyped-call]
+                for inputs in self._unlike
+            ]
+        if any(issubclass(warning.category, TracerWarning) for warning in told):
+            raise ValueError("a trace holds a value that the module looks at")
+        # Kernels that are given a state of another batch's size write beyond its end, so a trace
+        # that has fixed a size must not even be tried.
+        if len({_form(trace) for trace in traces}) > 1:
+            raise ValueError("a trace holds one size for all")
+        return traces[0]
+
+
+def _form(trace: Any) -> str:
+    """Write a trace down without the sizes that tensors happened to have, but with its constants."""
+    lines = _COUNTED.sub("", str(trace.inlined_graph)).splitlines()
+    return "\n".join(
+        line if "prim::Constant" in line else _TENSOR_TYPE.sub("Tensor", line) for line in lines
+    )
 
 
 @contextmanager
@@ -142,14 +165,18 @@ def _lay_out(module: torch.nn.Module, memory_format: torch.memory_format) -> Non
 
 
 def optimized(
-    module: Flat, samples: Sequence[Tensors], *, traceable: bool, freezable: bool
+    module: Flat,
+    samples: Sequence[Tensors],
+    *,
+    unlike: Sequence[Tensors] = (),
+    freezable: bool = True,
 ) -> tuple[Call, Optimization]:
     """Choose the fastest variant of a module that answers as the module does.
 
     Args:
         module: What the model runs.
         samples: Inputs that it answers: the first of one row, the last of a full batch.
-        traceable: Whether the samples cover every axis that may vary.
+        unlike: Inputs that differ in every axis that may vary; none: there are no such ones.
         freezable: Whether anything but the layout of weights may be tried.
 
     Returns:
@@ -160,7 +187,7 @@ def optimized(
         _log.info("the model's answers are not repeatable, nothing is optimised")
         return module, Optimization()
     race = _Race(module, samples, expected)
-    candidates = Candidates(module, samples[min(1, len(samples) - 1)], traceable=traceable)
+    candidates = Candidates(module, unlike)
     for name in candidates.names():
         if race.over:
             _log.info("no time left to try", variant=name)
