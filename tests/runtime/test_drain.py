@@ -93,7 +93,8 @@ def over_a_new_channel(address: str) -> str:
         return over_grpc(channel)
 
 
-def test_a_signal_under_load_fails_nobody(tmp_path: Path) -> None:
+@pytest.mark.parametrize("http_workers", ["1", "2"])
+def test_a_signal_under_load_fails_nobody(tmp_path: Path, http_workers: str) -> None:
     audit = tmp_path / "audit.jsonl"
     directives = tmp_path / "directives.json"
     directives.write_text(json.dumps({"audit": {"mode": "Metadata", "sink": str(audit)}}))
@@ -102,6 +103,7 @@ def test_a_signal_under_load_fails_nobody(tmp_path: Path) -> None:
         "serve",
         str(models.linear_onnx(tmp_path / "model.onnx")),
         threads="1",
+        http_workers=http_workers,
         drain_timeout_s="21",
         directives_file=str(directives),
     ) as runtime:

@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from testkit import runtime_models as models
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import httpx
-    import pytest
 
     from modelyard_runtime.service import Service
 
@@ -148,9 +148,8 @@ async def test_a_callers_decision_is_followed(tmp_path: Path) -> None:
 
 async def test_what_fails_says_so(tmp_path: Path) -> None:
     with collecting() as collector:
-        async with traced(tmp_path, collector.url, max_in_flight=1) as (client, service):
+        async with traced(tmp_path, collector.url) as (client, _):
             await client.post(INFER, json=models.request("x", "FP32", [1, 3], [1, 2, 3]))
-            service.repository.served[0].batcher.close()
             await client.post("/v2/models/other/infer", json=BODY)
         bad, unknown = collector.roots()
         assert attributes(bad)["error.type"] == "invalid_input"
@@ -233,6 +232,7 @@ async def test_it_is_switched_while_it_runs(tmp_path: Path) -> None:
         assert (len(first.roots()), len(second.roots())) == (1, 2)
 
 
+@pytest.mark.slow
 def test_while_it_is_off_nothing_of_it_is_imported() -> None:
     code = (
         "import sys, modelyard_runtime.service, modelyard_runtime.app\n"
