@@ -18,7 +18,9 @@ _LAG_EVERY_S: Final = 0.5
 def stalled(models: Iterable[ServedModel]) -> str | None:
     """Find an engine that has work and no longer does it.
 
-    A queue that is merely long is no such thing: each batch that begins or ends is a sign of life.
+    A queue that is merely long is no such thing: each batch that begins or ends is a sign of life. An
+    engine with a process of its own is started again when it hangs or ends; only when that has failed
+    for good, and nothing else serves, does the whole container have to start again.
 
     Args:
         models: Those that serve.
@@ -26,7 +28,13 @@ def stalled(models: Iterable[ServedModel]) -> str | None:
     Returns:
         A sentence that names it; None while all is well.
     """
-    for served in models:
+    serving = list(models)
+    outages = [served.model.outage for served in serving]
+    if outages and all(outage is not None and outage.final for outage in outages):
+        return "no engine is left"
+    for served in serving:
+        if served.model.restarts:
+            continue
         silent_s = served.batcher.silent_s
         if silent_s > _LEAST_S and silent_s > patience_s(served):
             return (

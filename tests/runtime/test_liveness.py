@@ -12,6 +12,7 @@ from grpc_health.v1 import health_pb2
 
 from modelyard_runtime.batching.batcher import Batcher
 from modelyard_runtime.batching.calls import BatchLimits, BatchReport
+from modelyard_runtime.engine.protocol import Outage
 from modelyard_runtime.grpc_api.health import HealthServicer
 from modelyard_runtime.liveness import patience_s, stalled, watch_lag
 from modelyard_runtime.model_statistics import Statistics
@@ -63,12 +64,34 @@ def report(run_s: float) -> BatchReport:
     )
 
 
-def served(silent_s: float, *batches_s: float, timeout_s: float = 30) -> Any:
+def served(
+    silent_s: float,
+    *batches_s: float,
+    timeout_s: float = 30,
+    restarts: bool = False,
+    outage: Outage | None = None,
+) -> Any:
     statistics = Statistics(Observer())
     for run_s in batches_s:
         statistics.batch_done(report(run_s))
     batcher = SimpleNamespace(silent_s=silent_s)
-    return SimpleNamespace(name="m", batcher=batcher, statistics=statistics, timeout_s=timeout_s)
+    model = SimpleNamespace(restarts=restarts, outage=outage)
+    return SimpleNamespace(
+        name="m", model=model, batcher=batcher, statistics=statistics, timeout_s=timeout_s
+    )
+
+
+def test_an_engine_that_restarts_itself_is_left_to_do_so() -> None:
+    away = Outage("killed")
+    assert stalled([served(9999, restarts=True)]) is None
+    assert stalled([served(9999, restarts=True, outage=away)]) is None
+    assert stalled([served(9999, restarts=True), served(9999)]) is not None
+
+
+def test_engines_that_are_given_up_end_the_container_once_nothing_else_serves() -> None:
+    lost = Outage("rubbish", unavailable=True, final=True)
+    assert stalled([served(0, restarts=True, outage=lost)]) == "no engine is left"
+    assert stalled([served(0, restarts=True, outage=lost), served(0)]) is None
 
 
 def test_a_slow_model_is_given_ten_times_its_time() -> None:

@@ -101,6 +101,11 @@ class ProcessModel(Model):
         return self._engine.pid
 
     @property
+    def restarts(self) -> bool:
+        """Whether it ends a batch that hangs, and starts itself again."""
+        return True
+
+    @property
     def outage(self) -> Outage | None:
         """Why the model does not answer; None: it does."""
         return self._outage

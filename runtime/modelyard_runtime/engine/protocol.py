@@ -116,6 +116,11 @@ class Model(Protocol):
     """What ``optimize`` has chosen."""
 
     @property
+    def restarts(self) -> bool:
+        """Whether it ends a batch that hangs, and starts itself again."""
+        return False
+
+    @property
     def outage(self) -> Outage | None:
         """Why it does not answer at present; None: it does."""
         return None
