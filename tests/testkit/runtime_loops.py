@@ -34,6 +34,8 @@ class ElsewhereApp:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Collect the request here, run the app there, and give its answer here."""
+        if scope["type"] != "http":  # the service begins and ends with the context below
+            raise NotImplementedError
         incoming = [await receive()]
         while incoming[-1].get("more_body"):
             incoming.append(await receive())
