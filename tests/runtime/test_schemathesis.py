@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 import schemathesis
+import yaml
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis.checks import not_a_server_error
+from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_headers_conformance,
@@ -36,11 +38,14 @@ EXAMPLES: Final = 20
 SCALAR: Final = {"type": ["number", "string", "boolean"]}
 
 
-def operations_of(document: dict[str, Any], app: Any = None) -> dict[str, APIOperation]:
+def operations_of(
+    document: dict[str, Any], app: Any = None
+) -> dict[str, APIOperation[Any, Any, Any, Any]]:
     schema = schemathesis.openapi.from_dict(document)
     schema.app = app
-    found = (result.ok() for result in schema.get_all_operations())
-    return {operation.label: operation for operation in found}
+    found = list(schema.get_all_operations())
+    assert all(isinstance(result, Ok) for result in found)
+    return {r.ok().label: r.ok() for r in found if isinstance(r, Ok)}
 
 
 def ours() -> dict[str, Any]:
@@ -53,7 +58,19 @@ def ours() -> dict[str, Any]:
     return document
 
 
+def theirs(name: str) -> dict[str, Any]:
+    document: dict[str, Any] = yaml.safe_load((OIP / name).read_text(encoding="utf-8"))
+    return document
+
+
 OURS: Final = ours()
+INFER: Final = theirs("open_inference_rest.yaml")
+GENERATE: Final = theirs("generate_rest.yaml")
+CHECKS: Final = [
+    not_a_server_error,
+    content_type_conformance,
+    response_schema_conformance,
+]
 
 
 @pytest.fixture(scope="module")
@@ -63,19 +80,32 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ElsewhereApp]:
         yield app
 
 
+@pytest.fixture(scope="module")
+def text_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ElsewhereApp]:
+    model = models.text_onnx(tmp_path_factory.mktemp("t") / "m.onnx")
+    with serving_elsewhere(model) as app:
+        yield app
+
+
 @pytest.mark.parametrize("label", operations_of(OURS))
 def test_our_own(app: ElsewhereApp, label: str) -> None:
-    checks = [
-        not_a_server_error,
-        status_code_conformance,
-        content_type_conformance,
-        response_headers_conformance,
-        response_schema_conformance,
-    ]
-    ask(operations_of(OURS, app)[label], checks)
+    ask(
+        operations_of(OURS, app)[label],
+        [*CHECKS, status_code_conformance, response_headers_conformance],
+    )
 
 
-def ask(operation: APIOperation, checks: list[Any]) -> None:
+@pytest.mark.parametrize("label", operations_of(INFER))
+def test_the_protocols(app: ElsewhereApp, label: str) -> None:
+    ask(operations_of(INFER, app)[label], CHECKS)
+
+
+@pytest.mark.parametrize("label", operations_of(GENERATE))
+def test_the_protocols_for_text(text_app: ElsewhereApp, label: str) -> None:
+    ask(operations_of(GENERATE, text_app)[label], [*CHECKS, status_code_conformance])
+
+
+def ask(operation: APIOperation[Any, Any, Any, Any], checks: list[Any]) -> None:
     known = {p.name for p in operation.path_parameters}
     path = {name: value for name, value in PATH.items() if name in known}
 
@@ -88,7 +118,7 @@ def ask(operation: APIOperation, checks: list[Any]) -> None:
         suppress_health_check=list(HealthCheck),
     )
     @given(operation.as_strategy(path_parameters=path))
-    def run(case: Case) -> None:
+    def run(case: Case[Any]) -> None:
         case.call_and_validate(checks=checks)
 
     run()
