@@ -7,6 +7,7 @@ import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+import ml_dtypes
 import numpy as np
 
 from modelyard_runtime.engine.protocol import DTYPES
@@ -29,7 +30,7 @@ _TYPED: Final = {
     "FP64": "fp64_contents",
     "BYTES": "bytes_contents",
 }
-NO_JSON: Final = frozenset({"FP16"})
+NO_JSON: Final = frozenset({"FP16", "BF16"})
 """Datatypes that tritonserver neither reads nor writes as JSON."""
 
 
@@ -94,10 +95,12 @@ def values(tensor: Tensor, shape: list[int], random: np.random.Generator) -> Arr
     dtype = DTYPES[tensor.datatype]
     if dtype.kind == "b":
         return random.random(shape) < 0.5
-    if dtype.kind == "f":
-        limits = np.finfo(dtype)
+    if dtype.kind in "fV":
+        limits = ml_dtypes.finfo(dtype)  # type: ignore[no-untyped-call]
         numbers = (random.standard_normal(shape) * 10.0 ** random.integers(-3, 4)).astype(dtype)
-        special = random.choice([limits.max, limits.min, limits.tiny, -0.0, 0.1, 1], shape)
+        special = random.choice(
+            [float(limits.max), float(limits.min), float(limits.tiny), -0.0, 0.1, 1], shape
+        )
     else:
         bounds = np.iinfo(dtype)
         numbers = random.integers(0, 100, shape).astype(dtype)
@@ -190,7 +193,11 @@ def _outputs(
     names = [tensor.name for tensor in entry.outputs]
     random.shuffle(names)
     chosen = names[: random.integers(1, len(names) + 1)]
-    countable = entry not in IDENTITIES or entry.inputs[0].datatype not in {"BYTES", "BOOL", "FP16"}
+    countable = entry not in IDENTITIES or entry.inputs[0].datatype not in {
+        "BYTES",
+        "BOOL",
+        *NO_JSON,
+    }
     classes = int(random.integers(1, 5)) if random.random() < 0.25 and countable else 0
     return tuple(
         Output(

@@ -45,7 +45,7 @@ def _identity(name: str, datatype: str, *dims: int, batched: bool = True) -> Ent
     return Entry(name, (x,), (y,), batched=batched)
 
 
-DATATYPES: Final = tuple(runtime_models.ONNX_TYPES)
+DATATYPES: Final = (*runtime_models.ONNX_TYPES, "BF16")
 IDENTITIES: Final = tuple(_identity(f"identity-{d.lower()}", d, -1) for d in DATATYPES)
 FIXED: Final = _identity("fixed", "FP32", 2, 3)
 WHOLE: Final = _identity("whole", "FP32", 2, 3, batched=False)
@@ -61,6 +61,11 @@ PARTS: Final = Entry(
 """Answers once for each number, with it; a negative one makes it fail."""
 MODELS: Final = (*IDENTITIES, FIXED, WHOLE, WORDS, PAIR)
 """Those that answer once."""
+_BF16: Final = IDENTITIES[-1]
+_IDENTITY: Final = """
+def predict(x):
+    return {"y": x}
+"""
 _HANDLER: Final = """
 def predict(x):
     return {"y": x}
@@ -73,8 +78,8 @@ def stream(request, ctx):
 """
 _CONFIG: Final = """
 format: Custom
-inputs: [{name: x, dtype: INT32, shape: [-1, -1]}]
-outputs: [{name: y, dtype: INT32, shape: [-1, -1]}]
+inputs: [{{name: x, dtype: {0}, shape: [-1, -1]}}]
+outputs: [{{name: y, dtype: {0}, shape: [-1, -1]}}]
 """
 
 
@@ -97,12 +102,15 @@ def write_for_triton(folder: Path) -> None:
 
 
 def write_for_ours(folder: Path) -> None:
-    """Write a repository of ONNX files, and of a handler."""
-    parts = folder / PARTS.name
-    parts.mkdir(parents=True)
-    (parts / "handler.py").write_text(_HANDLER)
-    (parts / "model.yaml").write_text(_CONFIG)
+    """Write a repository of ONNX files, and of handlers for what ONNX cannot."""
+    for entry, code in ((PARTS, _HANDLER), (_BF16, _IDENTITY)):
+        place = folder / entry.name
+        place.mkdir(parents=True)
+        (place / "handler.py").write_text(code)
+        (place / "model.yaml").write_text(_CONFIG.format(entry.inputs[0].datatype))
     for entry in MODELS:
+        if entry is _BF16:
+            continue
         place = folder / entry.name / "1"
         place.mkdir(parents=True)
         constants = []

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DATA: Final = Path(__file__).parents[1] / "data" / "triton"
-_CACHE: Final = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "modelyard"
-_UV: Final = os.environ.get("UV", str(_CACHE / "tools" / "uv-0.13" / "bin" / "uv"))
+CACHE: Final = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "modelyard"
+UV: Final = os.environ.get("UV", str(CACHE / "tools" / "uv-0.13" / "bin" / "uv"))
 _PYTHON: Final = f"python{sys.version_info.major}.{sys.version_info.minor}"
 _READY_S: Final = 60
 
@@ -46,15 +46,15 @@ def environment(requirements: Path) -> Path:
         The environment's folder.
     """
     digest = hashlib.sha256(requirements.read_bytes()).hexdigest()[:12]
-    place = _CACHE / "triton" / f"{_PYTHON}-{digest}"
+    place = CACHE / "triton" / f"{_PYTHON}-{digest}"
     if (place / "complete").exists():
         return place
     shutil.rmtree(place, ignore_errors=True)
     base = Path(sys.base_prefix) / "bin" / _PYTHON
-    subprocess.run([_UV, "venv", "--quiet", "--python", base, place], check=True)
+    subprocess.run([UV, "venv", "--quiet", "--python", base, place], check=True)
     subprocess.run(
         [
-            *(_UV, "pip", "install", "--quiet", "--no-deps", "--require-hashes"),
+            *(UV, "pip", "install", "--quiet", "--no-deps", "--require-hashes"),
             *("--python", place / "bin" / "python", "--requirements", requirements),
         ],
         check=True,

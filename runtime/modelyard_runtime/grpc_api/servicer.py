@@ -207,7 +207,10 @@ class Servicer:
                 asked = self._decoded(request, served, call)
                 async with aclosing(served.stream(asked.question, call)) as parts:
                     async for named in parts:
-                        yield encode_part(served, asked, named)
+                        computed = time.perf_counter()
+                        part = encode_part(served, asked, named)
+                        call.encode_s += time.perf_counter() - computed
+                        yield part
 
     async def _answer(self, request: pb.ModelInferRequest, call: Call) -> pb.ModelInferResponse:
         with self._model(request, call) as served:
