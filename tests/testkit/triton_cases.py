@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from modelyard_runtime.engine.protocol import DTYPES
 from modelyard_runtime.grpc_api import inference_pb2 as pb
 from testkit import triton_asks as asks
 from testkit import triton_bad_asks as bad
@@ -185,19 +186,23 @@ def _broken_tensors(entry: Entry) -> Iterator[tuple[str, asks.Array, bytes, int]
 
 
 def _half_precision() -> Iterator[RestCase]:
-    entry = next(e for e in IDENTITIES if e.inputs[0].datatype == "FP16")
-    array = np.array([[1.5, -2.0]], np.float16)
-    path = f"/v2/models/{entry.name}/infer"
-    document = _one_tensor(entry, array)
-    document["inputs"][0]["data"] = array.reshape(-1).tolist()
-    yield RestCase("FP16 as JSON", path, json.dumps(document).encode(), document=document)
-    document = _one_tensor(entry, array)
-    document["inputs"][0]["parameters"] = {"binary_data_size": array.nbytes}
-    body, headers = asks.rest_body(document, [array.tobytes()])
-    yield RestCase("FP16 as JSON", path, body, headers, document=document)
-    wanted = {"name": "y", "parameters": {"classification": 2, "binary_data": True}}
-    body, headers = asks.rest_body({**document, "outputs": [wanted]}, [array.tobytes()])
-    yield RestCase("classes of FP16", path, body, headers, document=document)
+    for entry in IDENTITIES:
+        datatype = entry.inputs[0].datatype
+        if datatype not in asks.NO_JSON:
+            continue
+        array = np.array([[1.5, -2.0]], DTYPES[datatype])
+        path = f"/v2/models/{entry.name}/infer"
+        document = _one_tensor(entry, array)
+        document["inputs"][0]["data"] = [1.5, -2.0]
+        body = json.dumps(document).encode()
+        yield RestCase(f"{datatype} as JSON", path, body, document=document)
+        document = _one_tensor(entry, array)
+        document["inputs"][0]["parameters"] = {"binary_data_size": array.nbytes}
+        body, headers = asks.rest_body(document, [array.tobytes()])
+        yield RestCase(f"{datatype} as JSON", path, body, headers, document=document)
+        wanted = {"name": "y", "parameters": {"classification": 2, "binary_data": True}}
+        body, headers = asks.rest_body({**document, "outputs": [wanted]}, [array.tobytes()])
+        yield RestCase(f"classes of {datatype}", path, body, headers, document=document)
 
 
 def _one_tensor(entry: Entry, array: asks.Array) -> dict[str, Any]:

@@ -147,11 +147,10 @@ def _stream_error(case: Case, theirs: Reply, ours: Reply) -> bool:
 
 
 def _half_precision(case: Case, theirs: Reply, ours: Reply) -> bool:
-    """FP16 as JSON, and the classes of FP16."""
-    asked = str(case.document if isinstance(case, RestCase) else case.message)
-    return "FP16" in asked and _any_of(
-        _status(["400"], "200"), _status(["INVALID_ARGUMENT"], "OK")
-    )(case, theirs, ours)
+    """FP16 and BF16 as JSON, and their classes."""
+    return case.what.startswith(("FP16", "BF16", "classes of ")) and _status(["400"], "200")(
+        case, theirs, ours
+    )
 
 
 def _several_encodings(case: Case, theirs: Reply, ours: Reply) -> bool:

@@ -37,11 +37,13 @@ def classify(output: Array, count: int, spec: TensorSpec, *, batched: bool) -> A
     batched = batched and output.ndim > 0  # what a postprocess hook gives need not count rows
     rows = output.shape[0] if batched else 1
     table = output.reshape(rows, -1)
-    order = np.argsort(-table.astype(np.float64), axis=1, kind="stable")[:, :count]
+    # Turned upside down: integers by their bits, as floats would lose digits of large ones.
+    falling = -table.astype(np.float64) if output.dtype.kind in "fV" else ~table
+    order = np.argsort(falling, axis=1, kind="stable")[:, :count]
     named: Array = np.empty(order.shape, np.object_)
     for (row, place), at in np.ndenumerate(order):
         value = table[row, at]
-        text = f"{value:f}" if output.dtype.kind in "fV" else str(value)
+        text = f"{float(value):f}" if output.dtype.kind in "fV" else str(value)
         label = f":{spec.labels[at]}" if at < len(spec.labels) else ""
         named[row, place] = f"{text}:{at}{label}".encode()
     return named if batched else named[0]
