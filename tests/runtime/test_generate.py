@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from modelyard_runtime.api.events import BrokenStreamError, EventStream, send_events
+from modelyard_runtime.api.events import EventStream, send_events
 from modelyard_runtime.app import create_app
 from modelyard_runtime.call import Call
 from modelyard_runtime.errors import (
     ClientGoneError,
-    DeadlineExceededError,
     InferenceError,
     InvalidInputError,
 )
@@ -136,37 +135,23 @@ async def test_an_error_before_the_first_part_has_its_status(
         assert counted(service, "time_to_first_output_seconds_count") == 0
 
 
-async def test_a_caller_who_hangs_up_ends_the_stream(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ended, begun = asyncio.Event(), asyncio.Event()
+async def hang_up_at_the_first_part(service: Service, body: bytes) -> None:
+    begun = asyncio.Event()
+    messages = [{"type": "http.request", "body": body}]
 
-    async def endless(self: Any, question: Any, call: Call) -> AsyncGenerator[Any]:
-        del self, question, call
-        try:
-            yield {"text_output": np.array([b"a"], object)}
-            await asyncio.Event().wait()
-        finally:
-            ended.set()
+    async def receive() -> Any:
+        if messages:
+            return messages.pop()
+        await begun.wait()
+        return {"type": "http.disconnect"}
 
-    monkeypatch.setattr(ServedModel, "stream", endless)
-    async with serving(models.text_onnx(tmp_path / "m.onnx")) as (_, service):
-        messages = [{"type": "http.request", "body": b'{"text_input": "x"}'}]
+    async def send(message: Any) -> None:
+        if message.get("body"):
+            begun.set()
+        await asyncio.sleep(0)  # as a socket does
 
-        async def receive() -> Any:
-            if messages:
-                return messages.pop()
-            await begun.wait()
-            return {"type": "http.disconnect"}
-
-        async def send(message: Any) -> None:
-            if message.get("body"):
-                begun.set()
-
-        scope = {"type": "http", "method": "POST", "path": STREAM, "headers": []}
-        await create_app(service)(scope, receive, send)
-        assert ended.is_set()
-        assert counted(service, "requests_total", protocol="generate", code="499") == 1
+    scope = {"type": "http", "method": "POST", "path": STREAM, "headers": []}
+    await create_app(service)(scope, receive, send)
 
 
 def counted(service: Service, name: str, **labels: str) -> float:
@@ -187,35 +172,43 @@ class Sent(list[Any]):
         self.append(message)
 
 
-async def test_silence_ends_a_stream() -> None:
-    closed = asyncio.Event()
+STREAMING = """
+from modelyard_runtime import InvalidInput
 
-    async def parts() -> AsyncGenerator[bytes]:
-        try:
-            yield b"1"
-            await asyncio.Event().wait()
-        finally:
-            closed.set()
-
-    sent = Sent()
-    with pytest.raises(BrokenStreamError) as broken:
-        await send_events(sent, EventStream(parts(), idle_s=0.01), call())
-    assert isinstance(broken.value.cause, DeadlineExceededError)
-    assert closed.is_set()
-    assert b"no further part within 0.01 s" in sent[-1]["body"]
-    assert sent[-1]["more_body"] is False
+async def stream(request, ctx):
+    try:
+        for word in request.inputs["text_input"].item().decode().split():
+            yield word
+        if request.parameters.get("max_tokens") == 0:
+            raise InvalidInput("no token is left")
+        while request.parameters.get("endless"):
+            yield "more"
+    finally:
+        ctx.counter("closed_total")
+"""
 
 
-async def test_the_deadline_counts_for_the_first_part() -> None:
-    async def parts() -> AsyncGenerator[bytes]:
-        await asyncio.Event().wait()
-        yield b""
+async def test_a_handler_that_streams(tmp_path: Path) -> None:
+    models.text_onnx(tmp_path / "model.onnx")
+    (tmp_path / "handler.py").write_text(STREAMING)
+    async with serving(tmp_path) as (client, _):
+        answer = await client.post(STREAM, json={"text_input": "a b", "max_tokens": 0})
+        *parts, last = events(answer.text)
+        assert [part["text_output"] for part in parts] == ["a", "b"]
+        assert last["code"] == "invalid_input"
+        answer = await client.post(STREAM, json={"text_input": "a"})
+        assert [part["text_output"] for part in events(answer.text)] == ["a"]
 
-    late, sent = call(), Sent()
-    late.deadline = asyncio.get_running_loop().time() + 0.01
-    with pytest.raises(DeadlineExceededError):
-        await send_events(sent, EventStream(parts(), idle_s=60), late)
-    assert sent == []
+
+async def test_a_handler_is_told_that_the_caller_hung_up(tmp_path: Path) -> None:
+    models.text_onnx(tmp_path / "model.onnx")
+    (tmp_path / "handler.py").write_text(STREAMING)
+    async with serving(tmp_path) as (_, service):
+        body = b'{"text_input": "a", "endless": true}'
+        await hang_up_at_the_first_part(service, body)
+        labels = {"model": "m", "version": "1", "revision": ""}
+        assert service.metrics.registry.get_sample_value("closed_total", labels) == 1
+        assert counted(service, "requests_total", protocol="generate", code="499") == 1
 
 
 async def test_a_caller_who_does_not_read_is_gone() -> None:

@@ -7,11 +7,10 @@ References:
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from modelyard_runtime.api.problems import internal_problem, problem_body
-from modelyard_runtime.errors import ClientGoneError, DeadlineExceededError, RequestError
+from modelyard_runtime.errors import ClientGoneError, RequestError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -32,7 +31,7 @@ class EventStream(NamedTuple):
 
     Attributes:
         parts: The JSON text of each event. Errors before the first are answered with their status.
-        idle_s: Longest wait for a further part, and for the caller to take one, in seconds.
+        idle_s: Longest wait for the caller to take a part, in seconds.
     """
 
     parts: AsyncGenerator[bytes]
@@ -57,7 +56,7 @@ async def send_events(send: Send, stream: EventStream, call: Call) -> None:
     Args:
         send: The ASGI callable.
         stream: The answer.
-        call: Its journey; its deadline counts for the first part.
+        call: Its journey.
 
     Raises:
         RequestError: There is no first part; nothing has been sent.
@@ -68,13 +67,12 @@ async def send_events(send: Send, stream: EventStream, call: Call) -> None:
     parts, idle_s = stream
     begun = False
     try:
-        part = await _next(parts, call.deadline, "the deadline passed before the first part")
+        part = await anext(parts, None)
         begun = True
         await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
         while part is not None:
             await _push(send, part, idle_s)
-            silence = f"the model gave no further part within {idle_s:g} s"
-            part = await _next(parts, time.monotonic() + idle_s, silence)
+            part = await anext(parts, None)
         await send({"type": "http.response.body", "body": b""})
     except RequestError as error:
         if not begun:
@@ -89,17 +87,6 @@ async def send_events(send: Send, stream: EventStream, call: Call) -> None:
         raise
     finally:
         await parts.aclose()
-
-
-async def _next(parts: AsyncGenerator[bytes], until: float, late: str) -> bytes | None:
-    """Wait for a part; None is the end."""
-    try:
-        async with asyncio.timeout_at(until) as limit:
-            return await anext(parts, None)
-    except TimeoutError:
-        if not limit.expired():
-            raise
-        raise DeadlineExceededError(late) from None
 
 
 async def _push(send: Send, part: bytes, idle_s: float, *, more: bool = True) -> None:

@@ -48,16 +48,9 @@ class GenerateFormat:
 
 
 class GenerateStreamFormat:
-    """Triton's generate extension, answered in parts.
-
-    Args:
-        idle_s: Longest silence of a stream, in seconds.
-    """
+    """Triton's generate extension, answered in parts."""
 
     protocol = "generate"
-
-    def __init__(self, idle_s: float) -> None:
-        self._idle_s = idle_s
 
     async def respond(self, served: ServedModel, incoming: Incoming, call: Call) -> EventStream:
         """Begin to answer one request.
@@ -74,7 +67,8 @@ class GenerateStreamFormat:
             RequestError: See the tree in ``errors.py``.
         """
         question = _decode(served, incoming, call)
-        return EventStream(_parts(served, question, call), self._idle_s)
+        idle_s = served.hooks.config.limits.stream_idle_ms / 1000
+        return EventStream(_parts(served, question, call), idle_s)
 
 
 def _decode(served: ServedModel, incoming: Incoming, call: Call) -> Question:

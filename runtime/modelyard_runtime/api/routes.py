@@ -37,9 +37,7 @@ class DataRoutes:
         self._v2: dict[str, ASGIApp] = {
             "infer": self.infer,
             "generate": DataEndpoint(service, GenerateFormat()),
-            "generate_stream": DataEndpoint(
-                service, GenerateStreamFormat(service.settings.stream_idle_s)
-            ),
+            "generate_stream": DataEndpoint(service, GenerateStreamFormat()),
         }
         self._v1: dict[str, ASGIApp] = {"predict": DataEndpoint(service, V1Format())}
         self._predict: ASGIApp = DataEndpoint(service, PredictFormat())
