@@ -330,8 +330,9 @@ async def test_a_stream_that_is_left_is_closed_after_its_step(tmp_path: Path) ->
         module.go.set()
         labels = {"model": "m", "version": "1", "revision": ""}
         closed = partial(service.metrics.registry.get_sample_value, "closed_total", labels)
-        while not closed():  # noqa: ASYNC110 - another thread closes it
-            await asyncio.sleep(0.001)
+        async with asyncio.timeout(20):
+            while not closed():  # noqa: ASYNC110 - another thread closes it
+                await asyncio.sleep(0.001)
 
 
 async def test_what_nobody_waits_for_any_more_does_not_run(tmp_path: Path) -> None:
