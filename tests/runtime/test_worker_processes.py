@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import ssl
 import threading
 import time
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ import pytest
 from tritonclient import http
 
 from testkit import runtime_models as models
+from testkit.runtime_certificates import write_certificate
 from testkit.runtime_serving import running
 
 if TYPE_CHECKING:
@@ -188,6 +190,16 @@ def test_workers_end_with_the_server(tmp_path: Path) -> None:
         runtime.process.kill()
         runtime.process.wait()
         until(lambda: not any(alive(pid) for pid in pids))
+
+
+def test_workers_speak_tls(tmp_path: Path) -> None:
+    cert, key = write_certificate(tmp_path, "one")
+    with two_workers(tmp_path, tls_cert_file=str(cert), tls_key_file=str(key)) as runtime:
+        context = ssl.create_default_context(cadata=cert.read_text())
+        url = runtime.http.replace("http://", "https://")
+        for _ in range(4):  # connections of their own: both workers get some
+            answer = httpx.post(f"{url}/v2/models/m/infer", json=ROW, verify=context)
+            assert answer.status_code == 200
 
 
 def test_a_port_that_another_program_has_is_named(tmp_path: Path) -> None:
