@@ -162,6 +162,35 @@ async def test_an_answer_is_the_same_as_without_workers(
     assert service.admission.inflight == 0
 
 
+STREAMING = """
+import numpy as np
+
+def predict(x):
+    return x
+
+async def stream(request):
+    for part in range(3):
+        yield np.full((1, 2), part, np.float32)
+    if request.inputs["x"][0, 0] == 9:
+        raise ZeroDivisionError
+"""
+
+
+@pytest.mark.parametrize("first", [1.0, 9.0], ids=["whole", "broken"])
+async def test_streams_pass_through_part_by_part(tmp_path: Path, first: float) -> None:
+    (tmp_path / "handler.py").write_text(STREAMING)
+    body = {"x": [[first, 2.0]]}
+    tensors = [{"name": "x", "dtype": "FP32", "shape": [-1, 2]}]
+    headers = {"x-request-id": "one"}
+    stream = "/v2/models/m/generate_stream"
+    async with serving(tmp_path, model_inputs=tensors) as (direct, service):
+        wanted = await direct.post(stream, json=body, headers=headers)
+        async with through_a_worker(service) as (client, _):
+            got = await client.post(stream, json=body, headers=headers)
+    assert got.text.count("data: ") == (3 if first == 1 else 4)
+    assert essence(got) == essence(wanted)
+
+
 async def test_requests_are_counted_once_and_with_their_codes(
     served: tuple[httpx.AsyncClient, Service],
 ) -> None:
