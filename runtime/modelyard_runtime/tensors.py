@@ -88,7 +88,10 @@ def array_of(
         flat = [text if type(text) is bytes else text.encode() for text in flat]
     array = _to_array(flat, dtype, name)
     if spec.datatype not in {ANY, DATATYPES[dtype]}:
-        array = array.astype(DTYPES[spec.datatype])
+        with np.errstate(over="ignore"):
+            array = array.astype(DTYPES[spec.datatype])
+        if array.dtype.kind in "fV" and not _finite(array):
+            raise InvalidInputError(f"input {name!r} holds values outside {spec.datatype}")
     return array.reshape(shape)
 
 

@@ -10,6 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from modelyard_runtime.engine.protocol import TensorSpec
+from modelyard_runtime.errors import InvalidInputError
+from modelyard_runtime.tensors import decode_tensor
 from testkit import runtime_models as models
 from testkit.runtime_serving import serving
 
@@ -205,6 +208,12 @@ async def test_paths_and_methods(client: httpx.AsyncClient) -> None:
         assert answer.status_code == status, (method, path, answer.text)
         assert answer.headers.get("allow") == allow
         check(answer)
+
+
+def test_a_conversion_does_not_make_infinity() -> None:
+    spec = TensorSpec("x", "FP32", (1,), casts=True)
+    with pytest.raises(InvalidInputError, match="outside FP32"):
+        decode_tensor({"datatype": "FP64", "shape": [1], "data": [1e300]}, spec)
 
 
 JSON = st.recursive(
