@@ -23,15 +23,12 @@ NAMES = sorted(place.name for place in EXAMPLES.iterdir() if place.is_dir())
 TORCH = {"huggingface-classification", "huggingface-embeddings", "safetensors"} | {
     name for name in NAMES if name.startswith("torch")
 }
-SLOW = {"huggingface-classification", "huggingface-embeddings", "mlflow", "torch-export"}
-
-
 LONG = [pytest.mark.slow, pytest.mark.timeout(300)]
-"""Importing such a library takes seconds, and on a busy machine a minute."""
+"""They train, and import what trains: seconds each, and on a busy machine a minute."""
 
 
 def marks(name: str) -> Any:
-    found = [pytest.mark.torch] * (name in TORCH) + LONG * (name in SLOW)
+    found = [pytest.mark.torch] * (name in TORCH) + LONG
     if name == "mlflow":
         absent = importlib.util.find_spec("mlflow") is None
         found.append(pytest.mark.skipif(absent, reason="the extra runtime-mlflow is not installed"))

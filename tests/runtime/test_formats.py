@@ -28,8 +28,10 @@ LONG = [pytest.mark.slow, pytest.mark.timeout(300)]
 """Importing such a library takes seconds, and on a busy machine a minute."""
 FORMATS = [
     *formats.PLAIN,
-    *(pytest.param(make, marks=pytest.mark.torch) for make in formats.TORCH),
-    *(pytest.param(make, marks=[pytest.mark.torch, *LONG]) for make in formats.SLOW),
+    *(
+        pytest.param(make, marks=[pytest.mark.torch, *LONG])
+        for make in (*formats.TORCH, *formats.SLOW)
+    ),
     pytest.param(
         formats.mlflow,
         marks=[

@@ -249,6 +249,7 @@ def test_every_bucket_is_run_and_must_be_finite(tmp_path: Path) -> None:
         warm(model, max_rows=8, buckets=(2, 4, 16))
 
 
+@pytest.mark.slow
 def test_onnx_and_sklearn_start_without_torch(tmp_path: Path) -> None:
     models.linear_onnx(tmp_path / "a.onnx")
     models.classifier_joblib(tmp_path / "b.joblib")
