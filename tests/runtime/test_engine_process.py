@@ -279,10 +279,12 @@ time.sleep(600)
 
 
 def test_it_dies_with_the_server_even_while_it_computes(tmp_path: Path) -> None:
+    here = Path(__file__).parent
     parent = subprocess.Popen(
-        [sys.executable, "-c", PARENT, str(tmp_path), str(Path(__file__).parent)],
+        [sys.executable, "-c", PARENT, str(tmp_path), str(here)],
         stdout=subprocess.PIPE,
         text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(here.parent)])},
     )
     assert parent.stdout is not None
     lines = iter(parent.stdout.readline, "")
@@ -342,6 +344,10 @@ def children(pid: int) -> list[int]:
     ]
 
 
+def open_files(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
 class Load:
     """Four clients that ask without a pause, and check every answer."""
 
@@ -389,7 +395,7 @@ def test_kill_under_load_costs_only_what_was_in_flight(tmp_path: Path) -> None:
     with running(tmp_path, "serve", str(path), threads="1", engine="Process") as runtime:
         runtime.wait_for("Ready")
         pid = runtime.process.pid
-        open_files = []
+        most: int | None = None
         for _ in range(2):
             load = Load(f"{runtime.http}/v2/models/m/infer")
             load.wait_for(200, 50)
@@ -403,8 +409,9 @@ def test_kill_under_load_costs_only_what_was_in_flight(tmp_path: Path) -> None:
             assert load.problems == []
             assert set(load.codes) == {200, 503}
             assert load.longest_s < 10
-            open_files.append(len(list(Path(f"/proc/{pid}/fd").iterdir())))
-        assert abs(open_files[1] - open_files[0]) <= 1  # a connection that is just being closed
+            # The server may still be closing the clients' connections.
+            until(lambda: most is None or open_files(pid) <= most)  # noqa: B023 - called at once
+            most = open_files(pid)
         (engine,) = children(pid)
         runtime.process.send_signal(signal.SIGINT)
         assert runtime.process.wait(20) == 0

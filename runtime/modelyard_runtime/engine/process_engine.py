@@ -151,7 +151,9 @@ class ProcessModel(Model):
                 self._engine.kill()
                 self._outage = Outage(f"the engine hung for {self._hang_s:g} s and is restarted")
             except (EOFError, ConnectionError):
-                self._outage = Outage("the engine's process ended and is restarted")
+                # Its supervisor may have been first, and knows how it ended.
+                ended = Outage("the engine's process ended and is restarted")
+                self._outage = self._outage or ended
         raise NotReadyError(self._outage.reason)
 
     def _take_over(self, described: Described) -> None:
