@@ -225,8 +225,8 @@ class ModelMetrics:
         """Count a request that was turned away.
 
         Args:
-            reason: ``queue_full``, ``predicted_late``, ``in_flight``, ``too_large``, ``expired``, ``cancelled``, ``rate_limited``,
-                ``unauthorized`` or another word of a few.
+            reason: ``queue_full``, ``predicted_late``, ``in_flight``, ``too_large``, ``expired``,
+                ``cancelled``, ``rate_limited``, ``unauthorized`` or another word of a few.
         """
         self._families.rejected.labels(*self._labels, reason).inc()
 
