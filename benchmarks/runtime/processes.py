@@ -42,7 +42,7 @@ class Server:
 
     Attributes:
         address: ``http://host:port``.
-        process_id: The first of its processes; it leads a session of its own.
+        process_id: The first of its processes, from which the others descend.
         start_s: Time to the first answer, in seconds.
         answer: The body of that answer.
     """
@@ -54,18 +54,27 @@ class Server:
 
     def cpu_s(self) -> float:
         """Read the processor time that all its living processes have used, in seconds."""
-        return sum(_cpu_s(each) for each in self._processes())
+        return sum(_cpu_s(each) for each in descendants(self.process_id))
 
     def pss_mib(self) -> float:
         """Read its memory, shared pages counted by share, in MiB."""
-        return sum(_pss_mib(each) for each in self._processes())
+        return sum(_pss_mib(each) for each in descendants(self.process_id))
 
-    def _processes(self) -> list[int]:
-        return [
-            int(entry.name)
-            for entry in Path("/proc").iterdir()
-            if entry.name.isdecimal() and _session(entry) == self.process_id
-        ]
+
+def descendants(process_id: int) -> list[int]:
+    """List a process and what descends from it; some peers' workers leave its session."""
+    parents = {
+        int(entry.name): parent
+        for entry in Path("/proc").iterdir()
+        if entry.name.isdecimal() and (parent := _parent(entry)) is not None
+    }
+
+    def belongs(candidate: int) -> bool:
+        while candidate not in {process_id, 0, 1}:
+            candidate = parents.get(candidate, 0)
+        return candidate == process_id
+
+    return [each for each in parents if belongs(each)]
 
 
 def free_port() -> int:
@@ -119,8 +128,9 @@ def started(
         answer = _first_answer(process, address, request, log)
         yield Server(address, process.pid, time.monotonic() - begun, answer)
     finally:
-        with suppress(ProcessLookupError):  # it may have ended by itself
-            os.killpg(process.pid, signal.SIGKILL)
+        for each in descendants(process.pid):
+            with suppress(ProcessLookupError):  # it may have ended by itself
+                os.kill(each, signal.SIGKILL)
         process.wait()
 
 
@@ -139,9 +149,9 @@ def _first_answer(
     raise RuntimeError(f"the server does not answer ({problem}):\n{tail}")
 
 
-def _session(entry: Path) -> int | None:
+def _parent(entry: Path) -> int | None:
     try:
-        return int((entry / "stat").read_text().rpartition(")")[2].split()[3])
+        return int((entry / "stat").read_text().rpartition(")")[2].split()[1])
     except (OSError, IndexError):
         return None
 
