@@ -18,9 +18,9 @@ from modelyard_runtime.engine.protocol import DTYPES
 from modelyard_runtime.errors import ModelyardRuntimeError, StartupError
 from modelyard_runtime.golden import Recording, read_warmups
 from modelyard_runtime.service import Service
-from modelyard_runtime.shadow.copies import decode_answer, encode_copy
 from modelyard_runtime.tensors import encode_tensor, not_finite
 from modelyard_runtime.wire.rest_v2 import decode_request, encode_answer
+from modelyard_runtime.wire.rest_v2_client import decode_answer, encode_question
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -104,7 +104,7 @@ async def _round_trip(served: ServedModel, body: bytes) -> float:
     """Ask in JSON and in binary; return the median time of the model and its queue, in seconds."""
     asked = decode_request(body, served.signature)
     plain = await _answer(served, body, None)
-    copy, length = encode_copy(served, asked.question)
+    copy, length = encode_question(served, asked.question)
     binary = await _answer(served, copy, length)
     for name, array in plain.items():
         if not np.array_equal(array, binary[name]):

@@ -12,7 +12,7 @@ import pytest
 import uvicorn
 
 from modelyard_runtime.app import create_app
-from modelyard_runtime.shadow.copies import agree
+from modelyard_runtime.shadow.agreement import agree
 from testkit.runtime_models import WEIGHTS, linear_onnx, save_onnx, value
 from testkit.runtime_serving import serving
 

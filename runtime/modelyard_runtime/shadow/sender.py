@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import structlog
 
-from modelyard_runtime.shadow.copies import LENGTH_HEADER, agree, decode_answer, encode_copy
+from modelyard_runtime.shadow.agreement import agree
+from modelyard_runtime.wire.rest_v2_client import LENGTH_HEADER, decode_answer, encode_question
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -149,7 +150,7 @@ class ShadowSender:
 
 
 async def _compared(session: Any, base: str, copy: _Copy) -> bool:
-    body, length = encode_copy(copy.served, copy.question)
+    body, length = encode_question(copy.served, copy.question)
     headers = {
         **copy.headers,
         LENGTH_HEADER: str(length),

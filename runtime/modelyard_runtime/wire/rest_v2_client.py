@@ -1,4 +1,4 @@
-"""A request that was answered → the same request for another server, and its answer → a verdict.
+"""The other side of ``rest_v2``: questions → bodies for a server, and its answers → arrays.
 
 References:
     Triton, "Binary Tensor Data Extension".
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
 import orjson
 
 from modelyard_runtime.engine.protocol import ANY, DTYPES, TensorSpec
@@ -16,20 +15,17 @@ from modelyard_runtime.tensors import datatype_of, decode_tensor
 from modelyard_runtime.wire.raw import decode_raw, encode_raw
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from modelyard_runtime.engine.protocol import Array
     from modelyard_runtime.inference import Question, ServedModel
 
 LENGTH_HEADER: Final = "Inference-Header-Content-Length"
-_TOLERANCE: Final = 1e-3
 
 
-def encode_copy(served: ServedModel, question: Question) -> tuple[bytes, int]:
-    """Write a question anew, whatever protocol it came by.
+def encode_question(served: ServedModel, question: Question) -> tuple[bytes, int]:
+    """Write a question, whatever protocol it came by.
 
     Args:
-        served: The model that answered it.
+        served: The model that it was decoded for.
         question: The question.
 
     Returns:
@@ -83,33 +79,3 @@ def decode_answer(body: bytes, header_length: int | None) -> dict[str, Array]:
         answer[name] = decode_raw(raw, tuple(tensor["shape"]), dtype, spec)
         at += length
     return answer
-
-
-def agree(ours: Mapping[str, Array], theirs: Mapping[str, Array]) -> bool:
-    """Tell whether two revisions say the same.
-
-    Outputs agree when they are equal; numbers also when they are within a thousandth of each other;
-    scores (floats, two or more on the last axis) also when the highest is at the same place in every
-    row, since a model that was trained again never gives the same scores.
-
-    Args:
-        ours: Name → array of the revision that answered the caller.
-        theirs: Name → array of the other.
-
-    Returns:
-        Whether every output of ours has one that agrees; outputs that only they have do not count.
-    """
-    return all(name in theirs and _alike(array, theirs[name]) for name, array in ours.items())
-
-
-def _alike(left: Array, right: Array) -> bool:
-    if left.shape != right.shape:
-        return False
-    if left.dtype.kind not in "fV":
-        return bool(np.array_equal(left, right))
-    left, right = left.astype(np.float64), right.astype(np.float64)
-    if np.allclose(left, right, _TOLERANCE, _TOLERANCE, equal_nan=True):
-        return True
-    if left.ndim == 0 or left.shape[-1] < 2:  # noqa: PLR2004 - a choice needs two
-        return False
-    return bool(np.array_equal(left.argmax(-1), right.argmax(-1)))
