@@ -30,7 +30,7 @@ from modelyard_operator.errors import (
 )
 from modelyard_operator.kinds import BY_NAME, CONFIG_MAP, EVENT, MODEL_DEPLOYMENT, POD, Kind
 from modelyard_operator.resources import labels
-from modelyard_operator.rollout.state import format_time
+from modelyard_operator.rollout.status_part import format_time
 from modelyard_operator.spec import ModelDeployment
 
 Manifest = dict[str, Any]

@@ -15,7 +15,8 @@ from typing import Any, Final, Self
 from modelyard_operator.observed import Observed
 from modelyard_operator.plan import Plan
 from modelyard_operator.rollout.machine import SETTLE, overdue
-from modelyard_operator.rollout.state import RolloutState, format_time
+from modelyard_operator.rollout.state import RolloutState
+from modelyard_operator.rollout.status_part import format_time
 
 Manifest = Mapping[str, Any]
 

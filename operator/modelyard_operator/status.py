@@ -9,7 +9,7 @@ from modelyard_operator.failures import parse_termination_message
 from modelyard_operator.observed import Observed
 from modelyard_operator.plan import Plan
 from modelyard_operator.resources import labels, names
-from modelyard_operator.rollout.state import format_time
+from modelyard_operator.rollout.status_part import format_time
 from modelyard_operator.spec import ModelDeployment
 
 Manifest = dict[str, Any]

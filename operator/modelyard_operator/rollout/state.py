@@ -2,22 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, PlainSerializer
-from pydantic.alias_generators import to_camel
-
+from modelyard_operator.rollout.status_part import StatusPart, Time
 from modelyard_operator.spec import RolloutSpec
-
-
-def format_time(moment: datetime) -> str:
-    """Return the form of metav1.Time: RFC 3339 in UTC, to the second."""
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-Time = Annotated[datetime, PlainSerializer(format_time)]
 
 
 class RolloutState(StrEnum):
@@ -52,14 +41,6 @@ ACTIVE = frozenset(
     }
 )
 """States in which a candidate is on its way."""
-
-
-class StatusPart(BaseModel):
-    """Base of the parts of ``status`` that are read back."""
-
-    model_config = ConfigDict(
-        frozen=True, alias_generator=to_camel, populate_by_name=True, extra="ignore"
-    )
 
 
 class PlannedStep(StatusPart):
