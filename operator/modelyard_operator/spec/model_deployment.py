@@ -1,22 +1,13 @@
-"""The custom resource as frozen types: the one place that knows its field names.
+"""The whole ModelDeployment: ``spec`` but for ``spec.rollout``, and the object around it."""
 
-``crds/modeldeployments.yaml`` describes the same fields to the API server; ``tests/contract`` holds
-the two equal. The API server has applied the schema's defaults and CEL rules before an object gets
-here, so parsing fails only for an object stored under another version of the schema.
-"""
+from typing import Any, Literal, Self
 
-from typing import Annotated, Any, Literal, Self
-
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from pydantic.alias_generators import to_camel
+from pydantic import Field, ValidationError
 
 from modelyard_operator.errors import InvalidSpecError
+from modelyard_operator.spec.base import FileRef, Fraction, KeyRef, NameRef, Quantities, Spec
+from modelyard_operator.spec.rollout import RolloutSpec
 
-Quantity = Annotated[str, BeforeValidator(str)]
-"""A Kubernetes quantity; a YAML integer is taken as its text."""
-Quantities = dict[str, Quantity]
-Fraction = str
-"""A number from 0 to 1 as text, since an object of Kubernetes holds no fractions otherwise."""
 ModelFormat = Literal[
     "Auto", "TorchExport", "TorchScript", "TorchEager", "Safetensors", "ONNX",
     "Sklearn", "XGBoost", "LightGBM", "MLflow", "HuggingFace", "Custom",
@@ -27,34 +18,6 @@ Datatype = Literal[
     "FP16", "BF16", "FP32", "FP64", "BYTES",
 ]  # fmt: skip
 """Element types of the Open Inference Protocol."""
-
-
-class Spec(BaseModel):
-    """Base of every part: frozen, camelCase on the wire, unknown fields of a newer schema ignored."""
-
-    model_config = ConfigDict(
-        frozen=True, alias_generator=to_camel, populate_by_name=True, extra="ignore"
-    )
-
-
-class NameRef(Spec):
-    """A reference to a Secret in the same namespace."""
-
-    name: str
-
-
-class KeyRef(Spec):
-    """A reference to one key of a ConfigMap in the same namespace."""
-
-    name: str
-    key: str = "ca.crt"
-
-
-class FileRef(Spec):
-    """A key of a ConfigMap in the same namespace whose content becomes a file of the revision."""
-
-    config_map_name: str
-    key: str
 
 
 class TensorSpec(Spec):
@@ -188,36 +151,6 @@ class DisruptionBudgetSpec(Spec):
 
     max_unavailable: int | str | None = None
     min_available: int | str | None = None
-
-
-class StepSpec(Spec):
-    """One step of a canary."""
-
-    weight: int
-    bake_seconds: int | None = None
-    pause: Literal["Manual"] | None = None
-
-
-DEFAULT_STEPS = tuple(StepSpec(weight=weight) for weight in (5, 25, 50, 100))
-
-
-class VerificationSpec(Spec):
-    """Golden requests, which a new revision must answer as recorded."""
-
-    requests: tuple[FileRef, ...]
-    relative_tolerance: Fraction = "1e-3"
-
-
-class RolloutSpec(Spec):
-    """How an edit reaches production."""
-
-    strategy: Literal["Canary"] = "Canary"
-    steps: tuple[StepSpec, ...] = DEFAULT_STEPS
-    bake_seconds: int = 120
-    paused: bool = False
-    progress_deadline_seconds: int = 3600
-    revision_history_limit: int = 5
-    verification: VerificationSpec | None = None
 
 
 class TLSSpec(Spec):
