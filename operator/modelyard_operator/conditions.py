@@ -169,11 +169,11 @@ def progress(seen: Pass) -> str:
     return {
         RolloutState.WARMING: f"{where}: {candidate} gets its pods ready",
         RolloutState.SHIFTING: f"{where}: the routes move {rollout.weight} % to {candidate}",
-        RolloutState.BAKING: f"{where}: {rollout.weight} % of the requests go to {candidate}",
+        RolloutState.ANALYZING: f"{where}: {rollout.weight} % of the requests go to {candidate}",
         RolloutState.PAUSED: f"{where}: paused at {rollout.weight} % ({rollout.paused_reason})",
         RolloutState.PROMOTING: f"{candidate} takes over",
-        RolloutState.RETIRING: f"{rollout.previous} retires",
-        RolloutState.DRAINING: f"{candidate} is dropped",
+        RolloutState.PROBATION: f"{rollout.previous} retires",
+        RolloutState.ROLLING_BACK: f"{candidate} is dropped",
     }.get(rollout.state, str(rollout.state))
 
 

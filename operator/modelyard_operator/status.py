@@ -113,7 +113,7 @@ def _rollout_events(
         "Shifting": ("Shifting", f"{weight} % of the requests move to {candidate}"),
         "Paused": ("RolloutPaused", f"paused at {weight} % ({new.get('pausedReason')})"),
         "Promoting": ("Promoted", f"{stable} is stable now"),
-        "Draining": ("RolloutDropped", f"another edit: traffic returns to {stable}"),
+        "RollingBack": ("RolloutDropped", f"another edit: traffic returns to {stable}"),
     }
     text = texts.get(new["state"])
     return [("Normal", *text)] if text else []

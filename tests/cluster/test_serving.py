@@ -28,7 +28,7 @@ def model(bench: Bench) -> Served:
 
 def _bakes(model_deployment: Manifest) -> bool:
     rollout = model_deployment["status"]["rollout"]
-    return bool(rollout["state"] == "Baking" and rollout["weight"] == WEIGHT)
+    return bool(rollout["state"] == "Analyzing" and rollout["weight"] == WEIGHT)
 
 
 def test_an_applied_model_answers_through_the_proxy(model: Served) -> None:

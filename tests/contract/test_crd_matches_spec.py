@@ -9,7 +9,16 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from modelyard_operator.rollout.state import LastCommand, PlannedStep, Rollout, RolloutState
+from modelyard_operator.rollout.evidence import Counts, Evidence, MetricEvidence
+from modelyard_operator.rollout.judgement import Verdict
+from modelyard_operator.rollout.state import (
+    LastCommand,
+    LastRollback,
+    PlannedStep,
+    Rollout,
+    RolloutState,
+    ShadowReport,
+)
 from modelyard_operator.spec import ModelDeploymentSpec
 from testkit.crd import ROOT, apply_defaults, spec_schema, status_schema, walk
 
@@ -208,7 +217,18 @@ def test_status_holds_all_that_the_rollout_remembers() -> None:
     # Stable and candidate have a place of their own in status.
     assert set(rollout) == _wire_names(Rollout) - {"stable", "candidate"}
     assert set(rollout["plan"]["items"]["properties"]) == _wire_names(PlannedStep)
-    assert set(rollout["lastCommand"]["properties"]) == _wire_names(LastCommand)
+    parts: dict[str, type[BaseModel]] = {
+        "lastCommand": LastCommand,
+        "lastRollback": LastRollback,
+        "shadow": ShadowReport,
+        "analysis": Evidence,
+    }
+    for name, model in parts.items():
+        assert set(rollout[name]["properties"]) == _wire_names(model), name
+    metric = rollout["analysis"]["properties"]["metrics"]["items"]["properties"]
+    assert set(metric) == _wire_names(MetricEvidence)
+    assert set(metric["stable"]["properties"]) == _wire_names(Counts)
+    assert metric["verdict"]["enum"] == [verdict.value for verdict in Verdict]
     assert rollout["state"]["enum"] == [state.value for state in RolloutState]
     reasons = _expected(Rollout.model_fields["paused_reason"].annotation)["enum"]
     assert rollout["pausedReason"]["enum"] == reasons

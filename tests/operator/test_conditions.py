@@ -131,11 +131,11 @@ def test_available_tells_that_something_serves() -> None:
     [
         (during(S.WARMING), "step 1 of 2: fraud-new gets its pods ready"),
         (during(S.SHIFTING), "step 1 of 2: the routes move 20 % to fraud-new"),
-        (during(S.BAKING), "step 1 of 2: 20 % of the requests go to fraud-new"),
+        (during(S.ANALYZING), "step 1 of 2: 20 % of the requests go to fraud-new"),
         (during(S.PAUSED, paused_reason="Step"), "step 1 of 2: paused at 20 % (Step)"),
         (during(S.PROMOTING, stable="fraud-new", candidate=None), "fraud-new takes over"),
-        (during(S.RETIRING, previous="fraud-old"), "fraud-old retires"),
-        (during(S.DRAINING), "fraud-new is dropped"),
+        (during(S.PROBATION, previous="fraud-old"), "fraud-old retires"),
+        (during(S.ROLLING_BACK), "fraud-new is dropped"),
         (Rollout(candidate="fraud-new"), "fraud-new: Initializing"),
     ],
 )

@@ -75,7 +75,7 @@ def test_the_image_must_come_from_an_allowed_registry(image: str | None, fine: b
 async def test_a_spec_that_cannot_be_built_changes_nothing_that_serves(bench: Bench) -> None:
     await bench.rest()
     bench.edit(model=OTHER)
-    await bench.until("Baking", 50)
+    await bench.until("Analyzing", 50)
     before = plan_of(bench)
     bench.edit(model={"uri": "ftp://x"})
     after = plan_of(bench)
@@ -118,7 +118,7 @@ async def test_children_of_a_revision_whose_record_is_lost_are_left_alone(bench:
     await bench.rest()
     stable = bench.status["stable"]["revision"]
     bench.edit(model=OTHER)
-    await bench.until("Baking", 50)
+    await bench.until("Analyzing", 50)
     record = bench.cluster.objects["ControllerRevision", stable]
     bench.store.remove(record)
     plan = plan_of(bench)
@@ -133,7 +133,7 @@ async def test_sizes_follow_the_step(bench: Bench) -> None:
     await bench.rest()
     stable = bench.status["stable"]["revision"]
     bench.edit(model=OTHER)
-    await bench.until("Baking", 50)
+    await bench.until("Analyzing", 50)
     candidate = bench.status["candidate"]["revision"]
     assert plan_of(bench).scales == {stable: 4, candidate: 2}
 
@@ -184,7 +184,7 @@ async def test_a_suspended_object_has_no_children(bench: Bench) -> None:
 async def test_a_command_is_carried_out_in_the_pass(bench: Bench) -> None:
     await bench.rest()
     bench.edit(model=OTHER)
-    await bench.until("Baking", 50)
+    await bench.until("Analyzing", 50)
     bench.annotate(f"pause@{bench.status['candidate']['revision']}#7")
     assert plan_of(bench).rollout.paused_reason == "Command"
 
@@ -219,7 +219,7 @@ async def test_a_candidate_must_agree_and_a_promoted_revision_only_reports(bench
     await bench.rest()
     assert _said(plan_of(bench), first)["verification"] == "Report"
     bench.edit(model=OTHER)
-    await bench.until("Baking", 50)
+    await bench.until("Analyzing", 50)
     second = bench.status["candidate"]["revision"]
     plan = plan_of(bench)
     assert [_said(plan, one)["verification"] for one in (first, second)] == ["Report", "Gate"]

@@ -30,7 +30,7 @@ async def _children(case: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any
     await bench.rest()
     for edit in edits:
         bench.edit(**edit)
-        await bench.until("Baking", MID_ROLLOUT)
+        await bench.until("Analyzing", MID_ROLLOUT)
     observed = bench.store.observe(bench.key)
     assert observed is not None
     plan = desired_state(observed, bench.settings, Clock.at)

@@ -70,7 +70,7 @@ async def test_an_edit_goes_through_its_steps_and_leaves_one_revision(bench: Ben
     await bench.rest()
     first = bench.status["stable"]["revision"]
     bench.edit(model=OTHER)
-    await bench.until("Baking", 50)
+    await bench.until("Analyzing", 50)
     assert bench.status["stable"] | {"revision": first, "weight": 50} == bench.status["stable"]
     assert bench.status["candidate"]["weight"] == 50
     assert ("Ingress", "fraud-canary") in bench.cluster.objects
@@ -88,7 +88,7 @@ async def test_an_edit_goes_through_its_steps_and_leaves_one_revision(bench: Ben
 async def test_a_canary_route_goes_before_the_revision_it_names(bench: Bench) -> None:
     await bench.rest()
     bench.edit(model=OTHER)
-    await bench.until("Baking", 50)
+    await bench.until("Analyzing", 50)
     bench.edit(suspend=True)
     await bench.rest()
     deleted = [kind for verb, kind, _ in bench.cluster.writes if verb == "delete"]
@@ -332,7 +332,7 @@ async def test_an_edit_of_the_config_map_is_a_canary(handled: Bench) -> None:
     await handled.rest()
     old = handled.status["stable"]["revision"]
     handled.put(config_map("hooks", handler_py="x = 2"))
-    await handled.until("Baking", 50)
+    await handled.until("Analyzing", 50)
     assert handled.status["stable"]["revision"] == old
     assert files(handled, "stable") == {"handler.py": "x = 1"}
     assert files(handled, "candidate") == {"handler.py": "x = 2"}

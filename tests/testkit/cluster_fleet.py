@@ -223,7 +223,7 @@ def _disturb(served: Served) -> None:
 def _wipe(ship: Ship) -> None:
     """Wipe the status while half of the requests go to the candidate."""
     served = ship.served
-    served.until(lambda seen: seen["status"]["rollout"]["state"] == "Baking", END_S)
+    served.until(lambda seen: seen["status"]["rollout"]["state"] == "Analyzing", END_S)
     where = ("ModelDeployment", served.namespace, served.name)
     served.api.patch(*where, {"status": None}, subresource="status")
     for seen in served.api.watch(*where, END_S):

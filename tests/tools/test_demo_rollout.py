@@ -26,9 +26,9 @@ def _finished() -> Rollout:
         (0.0, "Idle", 0),
         (1.0, "Warming", 1),
         (9.0, "Shifting", 1),
-        (10.0, "Baking", 1),
+        (10.0, "Analyzing", 1),
         (25.0, "Warming", 2),
-        (30.0, "Baking", 2),
+        (30.0, "Analyzing", 2),
     ):
         rollout.feed(now_s, _status(state, step))
     rollout.feed(45.0, _status("Promoting", 2, stable="2"))
@@ -53,10 +53,10 @@ def test_requests_count_only_while_the_weight_was_surely_in_force() -> None:
 
 def test_a_weight_that_had_to_be_confirmed_again_is_counted_from_there() -> None:
     rollout = Rollout("2")
-    rollout.feed(10.0, _status("Baking", 1))
+    rollout.feed(10.0, _status("Analyzing", 1))
     rollout.feed(12.0, _status("Shifting", 1))
     assert rollout.steps[0].ended_s == pytest.approx(12)
-    rollout.feed(14.0, _status("Baking", 1))
+    rollout.feed(14.0, _status("Analyzing", 1))
     assert rollout.steps[0] == Step(1, 10, 14.0, None)
 
 
@@ -113,10 +113,12 @@ def test_the_table_shows_weight_and_observed_split_side_by_side() -> None:
 
 def test_the_log_line_tells_the_running_step() -> None:
     rollout = Rollout("2")
-    rollout.feed(10.0, _status("Baking", 1))
+    rollout.feed(10.0, _status("Analyzing", 1))
     samples = [_at(16.0)] * 3 + [_at(16.0, "2")]
     line = describe(rollout, rollout.summaries(samples), summarize(samples))
-    assert line == ("Baking    step 1: weight 10 %, clients saw 25.0 % of 4; 4 requests, 0 failed")
+    assert line == (
+        "Analyzing       step 1: weight 10 %, clients saw 25.0 % of 4; 4 requests, 0 failed"
+    )
 
 
 def test_the_bar_is_always_as_wide() -> None:

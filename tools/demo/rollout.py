@@ -76,7 +76,7 @@ class Rollout:
         # A finished rollout has no plan left; what it did stays on the screen.
         if plan and not self.steps:
             self.steps = [Step(n, planned["weight"]) for n, planned in enumerate(plan, 1)]
-        baking = rollout.get("step", 0) if self.state == "Baking" else 0
+        baking = rollout.get("step", 0) if self.state == "Analyzing" else 0
         for step in self.steps:
             if step.number == baking and (step.began_s is None or step.ended_s is not None):
                 step.began_s, step.ended_s = now_s, None

@@ -20,13 +20,17 @@ if TYPE_CHECKING:
 BAR_CELLS: Final = 12
 WORDS: Final = {
     "Idle": "nothing is in progress",
+    "Preparing": "a place is found for version {version}",
+    "WaitingCapacity": "there is no room for version {version} yet",
     "Warming": "pods of version {version} get ready",
+    "Shadowing": "version {version} answers copies of live requests; answers are compared",
     "Shifting": "the route moves",
-    "Baking": "the weight is confirmed; clients are counted",
+    "Analyzing": "the weight is confirmed; clients are counted",
     "Paused": "paused",
     "Promoting": "version {version} is stable; the primary route moves to it",
-    "Retiring": "the canary route goes, then the old pods",
-    "Draining": "traffic returns",
+    "Probation": "the canary route goes; the old pods stay warm for a while",
+    "RollingBack": "traffic returns",
+    "RolledBack": "version {version} was rejected",
 }
 """States of the rollout, for somebody who has not read the manual."""
 
@@ -61,7 +65,7 @@ def render(
 def describe(rollout: Rollout, steps: Sequence[tuple[Step, Summary]], total: Summary) -> str:
     """Return the same in one line, for a log."""
     running = [item for item in steps if item[0].began_s is not None and item[0].ended_s is None]
-    told = f"{rollout.state:<9}"
+    told = f"{rollout.state:<15}"
     if running:
         step, summary = running[-1]
         told += (

@@ -51,7 +51,7 @@ def _promote(rollout: Rollout, world: World, now: datetime) -> tuple[Rollout, st
     """Leave the current step at once, its bake time and its pause included."""
     if rollout.paused_reason == "Spec":
         return rollout, "Refused: spec.rollout.paused is true"
-    waiting = rollout.state in {RolloutState.BAKING, RolloutState.PAUSED}
+    waiting = rollout.state in {RolloutState.ANALYZING, RolloutState.PAUSED}
     if not waiting or rollout.weight != rollout.current.weight:
         return rollout, f"Ignored: nothing to skip while {rollout.state}"
     return _go_on(rollout, world, now)

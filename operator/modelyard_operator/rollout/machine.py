@@ -4,12 +4,12 @@ What it returns is written to status before the world is touched; the world is t
 like the status (see ``world_of`` and ``backends``). So a crash between the two is repaired by the
 next pass, and a weight counts only once it has been read back from the route.
 
-    Initializing ──ready──▶ Idle ──new target──▶ Warming ──ready──▶ Shifting ──confirmed──▶ Baking
+    Initializing ──ready──▶ Idle ──new target──▶ Warming ──ready──▶ Shifting ──confirmed──▶ Analyzing
                              ▲                      ▲                                         │
                              │                      └───────────── next step ◀────────────────┤
                              │                                                    last step   ▼
-                             ├──◀── Retiring ◀──primary confirmed── Promoting ◀───────────────┘
-                             └──◀── Draining ◀── another target, from any state on the way
+                             ├──◀── Probation ◀─primary confirmed── Promoting ◀───────────────┘
+                             └──◀── RollingBack ◀ another target, from any state on the way
 """
 
 import math
@@ -114,7 +114,7 @@ def needed(weight: int, replicas: int) -> int:
 
 def size(ask: Ask, rollout: Rollout, world: World, revision: str) -> int:
     """Return the pods that a revision should have, or its autoscaler's floor."""
-    if revision == rollout.candidate and rollout.state in ACTIVE | {RolloutState.DRAINING}:
+    if revision == rollout.candidate and rollout.state in ACTIVE | {RolloutState.ROLLING_BACK}:
         return needed(rollout.current.weight, _full_size(ask, rollout, world))
     if revision == rollout.previous:
         return max(1, world.replicas.get(revision, 1))
@@ -133,7 +133,7 @@ def backends(rollout: Rollout, world: World) -> Backends:
     if rollout.state is RolloutState.PROMOTING and world.canary is not None:
         # The canary route stays until every proxy has the primary's new backend.
         return Backends(primary=stable, canary=stable, weight=FULL)
-    if rollout.state is RolloutState.DRAINING and _only_candidate_serves(rollout, world):
+    if rollout.state is RolloutState.ROLLING_BACK and _only_candidate_serves(rollout, world):
         # Traffic comes home when somebody is there; until then the routes stay as they are.
         split = Backends(primary=stable, canary=candidate, weight=world.canary_weight)
         return Backends(primary=candidate) if world.primary == candidate else split
@@ -223,10 +223,10 @@ def _shifting(ask: Ask, rollout: Rollout, world: World, now: datetime) -> Rollou
     if not confirmed(rollout, world):
         return rollout
     bake = max(SETTLE, timedelta(seconds=rollout.current.bake_seconds))
-    return _moved(rollout, RolloutState.BAKING, now, next_step_time=now + bake)
+    return _moved(rollout, RolloutState.ANALYZING, now, next_step_time=now + bake)
 
 
-def _baking(ask: Ask, rollout: Rollout, world: World, now: datetime) -> Rollout:
+def _analyzing(ask: Ask, rollout: Rollout, world: World, now: datetime) -> Rollout:
     if rollout.candidate != ask.target:
         return _abandon(rollout, world, now)
     if not confirmed(rollout, world):
@@ -253,24 +253,26 @@ def _paused(ask: Ask, rollout: Rollout, world: World, now: datetime) -> Rollout:
         return rollout
     if rollout.weight != rollout.current.weight:
         return _moved(rollout, RolloutState.WARMING, now)
-    return _moved(rollout, RolloutState.BAKING, now, next_step_time=rollout.next_step_time or now)
+    return _moved(
+        rollout, RolloutState.ANALYZING, now, next_step_time=rollout.next_step_time or now
+    )
 
 
 def _promoting(ask: Ask, rollout: Rollout, world: World, now: datetime) -> Rollout:
     del ask  # a promotion that has begun is finished; another target starts from Idle
     if world.primary != rollout.stable:
         return rollout
-    return _after_settling(rollout, RolloutState.RETIRING, now)
+    return _after_settling(rollout, RolloutState.PROBATION, now)
 
 
-def _retiring(ask: Ask, rollout: Rollout, world: World, now: datetime) -> Rollout:
+def _probation(ask: Ask, rollout: Rollout, world: World, now: datetime) -> Rollout:
     del ask
     if world.canary is not None:
         return rollout
     return _after_settling(rollout, RolloutState.IDLE, now)
 
 
-def _draining(ask: Ask, rollout: Rollout, world: World, now: datetime) -> Rollout:
+def _rolling_back(ask: Ask, rollout: Rollout, world: World, now: datetime) -> Rollout:
     del ask  # stable or another target: traffic is brought home first
     if world.canary is not None or world.primary not in {None, rollout.stable}:
         return rollout
@@ -302,7 +304,7 @@ def _suspend(rollout: Rollout, now: datetime) -> Rollout:
 def _abandon(rollout: Rollout, world: World, now: datetime) -> Rollout:
     """Drop a candidate that is not wanted any more, traffic first."""
     if rollout.weight or world.canary is not None or world.primary != rollout.stable:
-        return _moved(rollout, RolloutState.DRAINING, now, weight=0, held=False)
+        return _moved(rollout, RolloutState.ROLLING_BACK, now, weight=0, held=False)
     return _after_settling(
         rollout.model_copy(update={"next_step_time": now}), RolloutState.IDLE, now
     )
@@ -363,10 +365,10 @@ _TRANSITIONS: Final[Mapping[RolloutState, Transition]] = MappingProxyType(
         RolloutState.IDLE: _idle,
         RolloutState.WARMING: _warming,
         RolloutState.SHIFTING: _shifting,
-        RolloutState.BAKING: _baking,
+        RolloutState.ANALYZING: _analyzing,
         RolloutState.PAUSED: _paused,
         RolloutState.PROMOTING: _promoting,
-        RolloutState.RETIRING: _retiring,
-        RolloutState.DRAINING: _draining,
+        RolloutState.PROBATION: _probation,
+        RolloutState.ROLLING_BACK: _rolling_back,
     }
 )

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, Self
 
+from modelyard_operator.rollout.evidence import Decimal, Evidence
+from modelyard_operator.rollout.judgement import Judgement
 from modelyard_operator.rollout.status_part import StatusPart, Time
 from modelyard_operator.spec import RolloutSpec
 
@@ -16,31 +18,49 @@ class RolloutState(StrEnum):
     """The first revision, before it has ever served."""
     IDLE = "Idle"
     """Stable is what the spec asks for."""
+    PREPARING = "Preparing"
+    """The candidate is written down; its first pod has no node yet."""
+    WAITING_CAPACITY = "WaitingCapacity"
+    """The scheduler finds no room for a pod of the candidate."""
     WARMING = "Warming"
     """The candidate's pods for the next weight are not all ready yet."""
+    SHADOWING = "Shadowing"
+    """The candidate answers copies of live requests, and none itself."""
     SHIFTING = "Shifting"
     """The weight is written down; the route does not show it yet."""
-    BAKING = "Baking"
-    """The weight is confirmed; the step's time runs."""
+    ANALYZING = "Analyzing"
+    """The weight is confirmed; the step's time runs, and evidence gathers."""
     PAUSED = "Paused"
-    """Somebody has to say go."""
+    """Somebody, or something outside the rollout, has to say go."""
     PROMOTING = "Promoting"
     """The candidate has become stable; the primary route moves over."""
-    RETIRING = "Retiring"
-    """The primary route is confirmed; the canary route goes, then the previous revision."""
-    DRAINING = "Draining"
-    """The candidate is not wanted any more; traffic returns to stable before its pods go."""
+    PROBATION = "Probation"
+    """The canary route goes; the previous revision stays warm, should traffic have to return."""
+    ROLLING_BACK = "RollingBack"
+    """Traffic returns before the pods that it leaves go."""
+    ROLLED_BACK = "RolledBack"
+    """Stable serves, and is not what the spec asks for: that was rejected."""
+    UNAVAILABLE = "Unavailable"
+    """The first revision did not become ready within its deadline."""
 
 
 ACTIVE = frozenset(
     {
+        RolloutState.PREPARING,
+        RolloutState.WAITING_CAPACITY,
         RolloutState.WARMING,
+        RolloutState.SHADOWING,
         RolloutState.SHIFTING,
-        RolloutState.BAKING,
+        RolloutState.ANALYZING,
         RolloutState.PAUSED,
     }
 )
 """States in which a candidate is on its way."""
+
+PauseReason = Literal[
+    "Spec", "Step", "Command", "Freeze", "Inconclusive", "NoTraffic", "AnalysisError",
+    "Capacity", "Failover",
+]  # fmt: skip
 
 
 class PlannedStep(StatusPart):
@@ -48,6 +68,8 @@ class PlannedStep(StatusPart):
 
     weight: int
     bake_seconds: int
+    max_seconds: int = 1800
+    """Longest time that evidence is waited for, in seconds."""
     pause: Literal["Manual"] | None = None
 
 
@@ -61,14 +83,33 @@ class LastCommand(StatusPart):
     time: Time
 
 
+class LastRollback(StatusPart):
+    """Why a revision was rejected last."""
+
+    revision: str
+    reason: str
+    message: str
+    time: Time
+
+
+class ShadowReport(StatusPart):
+    """How the candidate's answers compare with stable's, over copies of live requests."""
+
+    samples: int = 0
+    agreement: Decimal | None = None
+    """Share of answers that agree, from 0 to 1; None without a sample."""
+
+
 class Rollout(StatusPart):
     """Everything that ``decide`` carries from one pass to the next."""
 
     state: RolloutState = RolloutState.INITIALIZING
+    id: str | None = None
+    """Names one rollout among those of its revision."""
     stable: str | None = None
     candidate: str | None = None
     previous: str | None = None
-    """The revision that was stable until the promotion that is being finished."""
+    """Stable until the promotion that is being finished; kept warm through its probation."""
     weight: int = 0
     """Percent that the candidate is meant to get; the route is asked for what it does get."""
     step: int = 0
@@ -78,12 +119,32 @@ class Rollout(StatusPart):
     next_step_time: Time | None = None
     started_at: Time | None = None
     deadline_time: Time | None = None
+    step_deadline_time: Time | None = None
+    """When the step ends without enough evidence; it began when its weight was first confirmed."""
     initial_replicas: int | None = None
     """Stable's replicas when the rollout began: what the candidate must be able to replace."""
-    paused_reason: Literal["Spec", "Step", "Command"] | None = None
+    given_up: int = 0
+    """Pods of stable that made room for pods of the candidate."""
+    released: int = 0
+    """Pods of the candidate that made room for stable while it had none that was ready."""
+    paused_reason: PauseReason | None = None
     held: bool = False
     """The command ``pause`` holds the rollout, whatever state it is in."""
+    forced: bool = False
+    """The command ``promote-full`` skips the steps, and what would be waited for at the last."""
+    pinned: str | None = None
+    """Serves instead of the spec's revision while that one is rejected."""
+    fallback: str | None = None
+    """Stable before the present one; to where a broken SLO leads outside rollouts."""
+    promoted: tuple[str, ...] = ()
+    """Revisions that have passed every step, the last one last; they need not pass them again."""
+    rejected: tuple[str, ...] = ()
+    """Revisions that are not tried again unasked, the last one last."""
+    last_rollback: LastRollback | None = None
     last_command: LastCommand | None = None
+    analysis: Evidence | None = None
+    """What was seen in the window that runs."""
+    shadow: ShadowReport | None = None
 
     @property
     def current(self) -> PlannedStep:
@@ -127,6 +188,15 @@ class World:
         canary_weight: Percent that the canary route gives.
         selected: Revision that the Service for callers inside the cluster selects.
         splits: The route can divide traffic between two revisions.
+        placed: Pods of each live revision that have a node.
+        history: Every revision on record, newest first.
+        judgement: What the evidence of the window that runs says; None while nothing is judged, so
+            that time alone decides.
+        shadow: What the comparison of copied requests says; None while nothing is compared.
+        broken: Revisions of which no more evidence is needed, each with the grounds: it crashes, runs
+            out of memory, cannot be loaded, or answers golden requests wrongly.
+        unschedulable: Revisions with a pod that finds no room, each in the scheduler's words.
+        signature_change: How the candidate's inputs or outputs differ from stable's, in a sentence.
     """
 
     ready: Mapping[str, int] = field(default_factory=dict)
@@ -136,6 +206,13 @@ class World:
     canary_weight: int = 0
     selected: str | None = None
     splits: bool = True
+    placed: Mapping[str, int] = field(default_factory=dict)
+    history: tuple[str, ...] = ()
+    judgement: Judgement | None = None
+    shadow: Judgement | None = None
+    broken: Mapping[str, Judgement] = field(default_factory=dict)
+    unschedulable: Mapping[str, str] = field(default_factory=dict)
+    signature_change: str | None = None
 
     @property
     def weights(self) -> dict[str, int]:

@@ -10,8 +10,8 @@ PLAN = (
     PlannedStep(weight=20, bake_seconds=60),
     PlannedStep(weight=100, bake_seconds=0, pause="Manual"),
 )
-BAKING = Rollout(
-    state=RolloutState.BAKING,
+ANALYZING = Rollout(
+    state=RolloutState.ANALYZING,
     stable="fraud-a",
     candidate="fraud-b",
     plan=PLAN,
@@ -24,7 +24,7 @@ FULL = World(primary="fraud-a", canary="fraud-b", canary_weight=100)
 
 
 def having(**changes: object) -> Rollout:
-    return BAKING.model_copy(update=changes)
+    return ANALYZING.model_copy(update=changes)
 
 
 def after(rollout: Rollout, command: str, world: World = WORLD) -> tuple[Rollout, str]:
@@ -40,11 +40,11 @@ LAST = having(
 
 @pytest.mark.parametrize("annotation", [None, ""])
 def test_without_a_command_nothing_happens(annotation: str | None) -> None:
-    assert apply_command(BAKING, annotation, WORLD, NOW) is BAKING
+    assert apply_command(ANALYZING, annotation, WORLD, NOW) is ANALYZING
 
 
 def test_promote_leaves_the_step_at_once() -> None:
-    changed, result = after(BAKING, " promote@fraud-b#1 ")
+    changed, result = after(ANALYZING, " promote@fraud-b#1 ")
     assert (changed.state, changed.step, result) == (RolloutState.WARMING, 2, "Accepted")
 
 
@@ -91,8 +91,8 @@ def test_a_pause_in_the_spec_is_stronger(verb: str) -> None:
 
 
 def test_pause_holds_and_resume_releases() -> None:
-    held, result = after(BAKING, "pause@fraud-b#1")
-    assert (held.held, held.state, result) == (True, RolloutState.BAKING, "Accepted")
+    held, result = after(ANALYZING, "pause@fraud-b#1")
+    assert (held.held, held.state, result) == (True, RolloutState.ANALYZING, "Accepted")
     released, result = after(held, "resume@fraud-b#2")
     assert (released.held, result) == (False, "Accepted")
     _, result = after(released, "resume@fraud-b#3")
@@ -102,14 +102,14 @@ def test_pause_holds_and_resume_releases() -> None:
 @pytest.mark.parametrize(
     ("rollout", "command", "result"),
     [
-        (BAKING, "promote@fraud-c#1", "Ignored: fraud-b is under way"),
+        (ANALYZING, "promote@fraud-c#1", "Ignored: fraud-b is under way"),
         (having(state=RolloutState.IDLE), "promote@fraud-b#1", "Ignored: no rollout is under way"),
-        (having(state=RolloutState.DRAINING), "pause@fraud-b#1", "Ignored: no rollout is"),
-        (BAKING, "explode@fraud-b#1", "Refused: expected one of promote, pause, resume"),
-        (BAKING, "promote", "Refused: expected verb@revision#id"),
-        (BAKING, "promote@fraud-b#", "Refused: expected verb@revision#id"),
-        (BAKING, "promote@Fraud#1", "Refused: expected verb@revision#id"),
-        (BAKING, "x" * 500, "Refused: expected verb@revision#id"),
+        (having(state=RolloutState.ROLLING_BACK), "pause@fraud-b#1", "Ignored: no rollout is"),
+        (ANALYZING, "explode@fraud-b#1", "Refused: expected one of promote, pause, resume"),
+        (ANALYZING, "promote", "Refused: expected verb@revision#id"),
+        (ANALYZING, "promote@fraud-b#", "Refused: expected verb@revision#id"),
+        (ANALYZING, "promote@Fraud#1", "Refused: expected verb@revision#id"),
+        (ANALYZING, "x" * 500, "Refused: expected verb@revision#id"),
     ],
 )
 def test_what_is_meant_for_another_rollout_is_recorded_and_not_done(
@@ -123,7 +123,7 @@ def test_what_is_meant_for_another_rollout_is_recorded_and_not_done(
 
 
 def test_a_replayed_id_has_no_effect() -> None:
-    changed, _ = after(BAKING, "promote@fraud-b#1")
-    baking_again = changed.model_copy(update={"state": RolloutState.BAKING, "weight": 100})
+    changed, _ = after(ANALYZING, "promote@fraud-b#1")
+    baking_again = changed.model_copy(update={"state": RolloutState.ANALYZING, "weight": 100})
     assert apply_command(baking_again, "promote@fraud-b#1", FULL, NOW) is baking_again
     assert apply_command(baking_again, "pause@fraud-b#1", FULL, NOW) is baking_again

@@ -71,14 +71,14 @@ def test_a_rollout_takes_its_steps_and_sizes_the_candidate_first() -> None:
         f"route {{'{B}': 100}} in Shifting",
         f"route {{'{B}': 100}} in Promoting",
         f"route {{'{B}': 100}} in Promoting",
-        f"route {{'{B}': 100}} in Retiring",
+        f"route {{'{B}': 100}} in Probation",
     ]
 
 
 def test_a_candidate_whose_pods_die_gets_nothing_and_its_weight_back_later() -> None:
     sim = served()
     sim.ask = replace(sim.ask, target=B)
-    until(sim, S.BAKING, 50)
+    until(sim, S.ANALYZING, 50)
     sim.cluster.ready[B] = 0
     sim.reconcile()
     assert sim.cluster.world().weights == {A: 100}
@@ -93,7 +93,7 @@ def test_a_candidate_whose_pods_die_gets_nothing_and_its_weight_back_later() -> 
 def test_a_weight_waits_for_all_the_pods_it_needs() -> None:
     sim = served(replicas=4)
     sim.ask = replace(sim.ask, target=B)
-    until(sim, S.BAKING, 10)
+    until(sim, S.ANALYZING, 10)
     sim.now += seconds(20)
     for _ in range(3):
         sim.reconcile()
@@ -108,9 +108,9 @@ def test_a_weight_waits_for_all_the_pods_it_needs() -> None:
 def test_an_edit_brings_traffic_home_before_the_next_candidate() -> None:
     sim = served()
     sim.ask = replace(sim.ask, target=B)
-    until(sim, S.BAKING, 50)
+    until(sim, S.ANALYZING, 50)
     sim.ask = replace(sim.ask, target=C)
-    rollout = until(sim, S.DRAINING)
+    rollout = until(sim, S.ROLLING_BACK)
     assert (rollout.stable, rollout.candidate) == (A, B)
     assert sim.cluster.world().weights == {A: 100}
     assert B in sim.cluster.replicas, "proxies may still send requests to it"
@@ -125,7 +125,7 @@ def test_traffic_stays_with_the_dropped_candidate_while_stable_is_down(splits: b
     sim = served(cluster=Cluster(splits=splits))
     sim.ask = replace(sim.ask, target=B)
     weight = 50 if splits else 100
-    until(sim, S.BAKING, weight)
+    until(sim, S.ANALYZING, weight)
     before = sim.cluster.world().weights
     sim.ask = replace(sim.ask, target=A)
     sim.cluster.ready[A] = 0
@@ -148,19 +148,19 @@ def test_at_zero_replicas_there_is_nothing_to_guard() -> None:
 def test_a_pause_in_the_spec_keeps_the_bake_time() -> None:
     sim = served()
     sim.ask = replace(sim.ask, target=B)
-    baking = until(sim, S.BAKING, 10)
+    baking = until(sim, S.ANALYZING, 10)
     paused = sim.ask.spec.model_copy(update={"paused": True})
     sim.ask = replace(sim.ask, spec=paused)
     held = until(sim, S.PAUSED, 10)
     assert (held.paused_reason, held.next_step_time) == ("Spec", baking.next_step_time)
     sim.ask = replace(sim.ask, spec=paused.model_copy(update={"paused": False}))
-    assert until(sim, S.BAKING, 10).next_step_time == baking.next_step_time
+    assert until(sim, S.ANALYZING, 10).next_step_time == baking.next_step_time
 
 
 def test_a_proxy_that_can_no_longer_split_gets_the_last_step() -> None:
     sim = served()
     sim.ask = replace(sim.ask, target=B)
-    until(sim, S.BAKING, 10)
+    until(sim, S.ANALYZING, 10)
     sim.cluster.splits = False
     until(sim, S.SHIFTING, 10)
     sim.settle()
@@ -222,7 +222,7 @@ def test_promoting_names_the_new_revision_twice_until_the_primary_is_confirmed()
 
 
 def test_a_primary_that_names_the_candidate_already_is_not_taken_back() -> None:
-    baking = Rollout(state=S.BAKING, stable=A, candidate=B, weight=100)
+    baking = Rollout(state=S.ANALYZING, stable=A, candidate=B, weight=100)
     world = World(primary=B, ready={B: 1}, replicas={A: 1, B: 1})
     assert backends(baking, world) == backends(baking, replace(world, splits=False)) == Backends(B)
     assert backends(baking, replace(world, primary=A)) == Backends(A, B, 100)
@@ -230,7 +230,7 @@ def test_a_primary_that_names_the_candidate_already_is_not_taken_back() -> None:
 
 def test_time_wakes_only_what_waits_for_it() -> None:
     later, deadline = NOW + timedelta(seconds=10), NOW + timedelta(seconds=99)
-    waiting = Rollout(state=S.BAKING, next_step_time=later, deadline_time=deadline)
+    waiting = Rollout(state=S.ANALYZING, next_step_time=later, deadline_time=deadline)
     assert wake_time(waiting, NOW) == later
     assert wake_time(waiting, later) == deadline
     assert wake_time(waiting, deadline) is None
@@ -244,7 +244,7 @@ def test_a_wiped_status_is_told_from_an_empty_one() -> None:
     assert Rollout.from_status({"rollout": {"state": "Idle"}, "stable": None}) is not None
 
 
-@pytest.mark.parametrize("state", [S.SHIFTING, S.BAKING, S.PAUSED])
+@pytest.mark.parametrize("state", [S.SHIFTING, S.ANALYZING, S.PAUSED])
 def test_another_edit_drops_the_candidate_in_any_state(state: RolloutState) -> None:
     step = {"steps": [{"weight": 10, "pause": "Manual"}, {"weight": 100}], "bakeSeconds": 20}
     sim = served()
@@ -253,7 +253,7 @@ def test_another_edit_drops_the_candidate_in_any_state(state: RolloutState) -> N
     sim.ask = replace(sim.ask, target=C)
     sim.reconcile()
     assert sim.rollout is not None
-    assert (sim.rollout.state, sim.rollout.stable) == (S.DRAINING, A)
+    assert (sim.rollout.state, sim.rollout.stable) == (S.ROLLING_BACK, A)
 
 
 def test_a_candidate_that_never_had_traffic_goes_at_once() -> None:
@@ -305,7 +305,7 @@ def test_promotion_waits_for_the_primary_and_retiring_for_the_canary() -> None:
     ask = ask_for(B)
     promoting = Rollout(state=S.PROMOTING, stable=B, previous=A)
     assert decide(ask, promoting, World(primary=A), NOW) == promoting
-    retiring = promoting.model_copy(update={"state": S.RETIRING})
+    retiring = promoting.model_copy(update={"state": S.PROBATION})
     assert decide(ask, retiring, World(primary=B, canary=B), NOW) == retiring
     settling = decide(ask, retiring, World(primary=B), NOW)
     assert settling.next_step_time == NOW + seconds(5)
@@ -315,7 +315,7 @@ def test_promotion_waits_for_the_primary_and_retiring_for_the_canary() -> None:
 
 
 def test_draining_waits_for_the_routes() -> None:
-    draining = Rollout(state=S.DRAINING, stable=A, candidate=B)
+    draining = Rollout(state=S.ROLLING_BACK, stable=A, candidate=B)
     still = World(primary=A, canary=B, canary_weight=5)
     assert decide(ask_for(C), draining, still, NOW) == draining
     assert decide(ask_for(C), draining, World(primary=B), NOW) == draining
