@@ -5,12 +5,15 @@ The clock is made up: what is measured here is which answers count, not how fast
 
 from __future__ import annotations
 
+import gc
+import os
 import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
+from modelyard_runtime.resident import resident_bytes
 from modelyard_runtime.warming import warm
 from testkit import runtime_models as models
 from testkit.runtime_serving import loaded_from, serving
@@ -25,6 +28,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
 ]
+RELOADS = 12
 INPUTS = "inputs: [{{name: x, dtype: FP32, shape: {shape}}}]\n"
 CONVOLUTION = """
 import torch
@@ -133,6 +137,56 @@ def test_a_trace_of_a_plain_module_is_frozen(tmp_path: Path, clock: Any) -> None
     assert "freeze" in model.optimization.chosen
     for old, new in zip(before, answers(model, (3, 8, 8)), strict=True):
         np.testing.assert_allclose(new, old, rtol=1e-4, atol=1e-6)
+
+
+def test_a_module_that_calls_a_script_is_frozen(tmp_path: Path, clock: Any) -> None:
+    handler = """
+import torch
+
+class Model(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = torch.nn.Linear(4, 4)
+        self.then = torch.jit.script(torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU()))
+
+    def forward(self, x):
+        return self.then(self.first(x))
+"""
+    clock(frozen_is_faster)
+    model = loaded_from(eager(tmp_path, handler, [-1, 4])).model
+    before = answers(model, (4,))
+    warm(model, max_rows=8, optimize="Auto")
+    assert model.optimization.chosen == "freeze"
+    for old, new in zip(before, answers(model, (4,)), strict=True):
+        np.testing.assert_allclose(new, old, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_what_was_made_of_a_model_goes_with_it(tmp_path: Path, clock: Any) -> None:
+    handler = """
+import torch
+
+class Model(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = torch.nn.Linear(1024, 1024)
+
+    def forward(self, x):
+        return self.linear(x)
+"""
+    clock(frozen_is_faster)
+    place = eager(tmp_path, handler, [-1, 1024])
+    resident = []
+    for _ in range(RELOADS):
+        model = loaded_from(place).model
+        warm(model, max_rows=8, optimize="Auto")
+        assert model.optimization.chosen == "freeze"
+        model.close()
+        del model
+        gc.collect()
+        resident.append(resident_bytes(os.getpid()))
+    weights = 4 * 1024 * 1024
+    assert resident[-1] - resident[RELOADS // 3] < 2 * weights  # each kept two of them once
 
 
 @pytest.mark.parametrize(

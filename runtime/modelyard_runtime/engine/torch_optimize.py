@@ -7,7 +7,6 @@ if it answers made-up inputs of several sizes as the model itself does.
 from __future__ import annotations
 
 import math
-import re
 import time
 import warnings
 from contextlib import contextmanager
@@ -16,11 +15,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 import torch
-from torch.jit._trace import TracerWarning
 
 from modelyard_runtime.engine.protocol import Optimization
 from modelyard_runtime.engine.torch_cuda import GraphedCall, capture_graph, powers_of_two
 from modelyard_runtime.engine.torch_engine import Flat, brief
+from modelyard_runtime.engine.torch_trace import trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -53,10 +52,6 @@ _TOLERANCE: Final[Mapping[torch.dtype, float]] = {
 }
 """Relative to each value and to the largest one; numbers that are not floats must be equal."""
 _CONVOLUTION_AXES: Final = 4
-_TENSOR_TYPE: Final = re.compile(r"\b[A-Z]\w*\([^()]*\)")
-"""How a trace writes the type of a tensor: ``Float(2, 4, strides=[4, 1], …)``."""
-_COUNTED: Final = re.compile(r"___torch_mangle_\d+\.")
-"""How torch tells the classes of two traces apart."""
 
 
 class Candidates:
@@ -117,28 +112,7 @@ class Candidates:
     def _script(self) -> Any:
         if self._scripted:
             return self._module.inner
-        # Recorded and not raised: the tracer goes on with an error set, and breaks the module.
-        with warnings.catch_warnings(record=True) as told:
-            warnings.simplefilter("always")
-            traces = [
-                torch.jit.trace(self._module, inputs, check_trace=False)  # type: ignore[no-untyped-call]
-                for inputs in self._unlike
-            ]
-        if any(issubclass(warning.category, TracerWarning) for warning in told):
-            raise ValueError("a trace holds a value that the module looks at")
-        # Kernels that are given a state of another batch's size write beyond its end, so a trace
-        # that has fixed a size must not even be tried.
-        if len({_form(trace) for trace in traces}) > 1:
-            raise ValueError("a trace holds one size for all")
-        return traces[0]
-
-
-def _form(trace: Any) -> str:
-    """Write a trace down without the sizes that tensors happened to have, but with its constants."""
-    lines = _COUNTED.sub("", str(trace.inlined_graph)).splitlines()
-    return "\n".join(
-        line if "prim::Constant" in line else _TENSOR_TYPE.sub("Tensor", line) for line in lines
-    )
+        return trace(self._module, self._unlike)
 
 
 @contextmanager
