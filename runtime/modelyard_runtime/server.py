@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 import uvloop
 
+from modelyard_runtime.api.lane import Lane
 from modelyard_runtime.api.problems import STATUS
 from modelyard_runtime.api.remote import RemoteRoutes
+from modelyard_runtime.api.routes import DataRoutes
 from modelyard_runtime.app import create_app
 from modelyard_runtime.errors import Reason, StartupError
 from modelyard_runtime.service import Service
@@ -50,8 +52,13 @@ class Process:
             app = create_app(self._service, RemoteRoutes(self._service))
             self._server = WorkerPool(app, settings)
         else:
-            app = create_app(self._service)
-            self._server = WebServer(app, settings, self._service.certificates)
+            routes = DataRoutes(self._service)
+            self._server = WebServer(
+                create_app(self._service, routes),
+                settings,
+                self._service.certificates,
+                Lane(routes, self._service),
+            )
 
     async def run(self) -> int:
         """Serve until a signal or a failure ends it.

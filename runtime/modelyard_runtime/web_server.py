@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 from typing import TYPE_CHECKING, Final
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from modelyard_runtime.api.problems import problem_body
+from modelyard_runtime.http_protocol import HttpProtocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from starlette.types import ASGIApp
 
+    from modelyard_runtime.api.lane import Lane
     from modelyard_runtime.certificates import Certificates
     from modelyard_runtime.settings import RuntimeSettings
 
@@ -40,18 +41,6 @@ def drain_grace_s(drain_timeout_s: float) -> float:
     return min(_MAX_GRACE_S, drain_timeout_s * _GRACE_SHARE)
 
 
-class _Protocol(HttpToolsProtocol):
-    """uvicorn's protocol, except that even a request it cannot parse gets the common error."""
-
-    def send_400_response(self, msg: str) -> None:
-        body = problem_body(msg, "malformed", "unparsed")
-        self.transport.write(
-            b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\n"
-            b"content-length: %d\r\nconnection: close\r\n\r\n%b" % (len(body), body)
-        )
-        self.transport.close()
-
-
 class WebServer(uvicorn.Server):
     """uvicorn's server without its signal handlers: a first SIGTERM only starts the drain.
 
@@ -59,10 +48,15 @@ class WebServer(uvicorn.Server):
         app: Answers.
         settings: Where to listen, and how long a drain may take.
         certificates: What to show; None: no TLS is spoken.
+        lane: The short way to the data plane; None: there is none in this process.
     """
 
     def __init__(
-        self, app: ASGIApp, settings: RuntimeSettings, certificates: Certificates | None
+        self,
+        app: ASGIApp,
+        settings: RuntimeSettings,
+        certificates: Certificates | None,
+        lane: Lane | None = None,
     ) -> None:
         finish_s = settings.drain_timeout_s - drain_grace_s(settings.drain_timeout_s)
         super().__init__(
@@ -70,7 +64,7 @@ class WebServer(uvicorn.Server):
                 app,
                 host=settings.http_host,
                 port=settings.http_port,
-                http=_Protocol,
+                http=functools.partial(HttpProtocol, lane),  # type: ignore[arg-type] # called, as a class is
                 ws="none",
                 lifespan="off",
                 log_config=None,

@@ -20,8 +20,10 @@ from modelyard_runtime.request_ids import accepted_request_id
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from modelyard_runtime.api.problems import Headers
     from modelyard_runtime.api.routes import DataRoutes
     from modelyard_runtime.service import Service
+    from modelyard_runtime.settings import RuntimeSettings
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -39,11 +41,7 @@ class Edge:
         self._app = app
         self._routes = routes
         self._service = service
-        settings = service.settings
-        self._headers = [
-            (b"x-modelyard-revision", _header(settings.revision)),
-            (b"x-modelyard-model-version", _header(settings.model_version)),
-        ]
+        self._headers = revision_headers(service.settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI connection.
@@ -61,8 +59,8 @@ class Edge:
         request_id = accepted_request_id(None if given is None else given.decode("latin-1"))
         scope["modelyard.request_id"] = request_id
         prefix = self._service.directives.current.path_prefix
-        if prefix:
-            _strip(scope, prefix)
+        if (path := strip_prefix(scope["path"], prefix)) != scope["path"]:
+            scope["path"], scope["raw_path"] = path, path.encode()
         headers = [*self._headers, (b"x-request-id", request_id.encode("ascii"))]
         started = False
 
@@ -87,11 +85,34 @@ class Edge:
                 await send_json(send_with_headers, 500, body)
 
 
-def _strip(scope: Scope, prefix: str) -> None:
-    path: str = scope["path"]
-    if path.startswith(prefix) and (len(path) == len(prefix) or path[len(prefix)] == "/"):
-        scope["path"] = path[len(prefix) :] or "/"
-        scope["raw_path"] = scope["path"].encode()
+def revision_headers(settings: RuntimeSettings) -> Headers:
+    """Say which revision answers.
+
+    Args:
+        settings: That name it.
+
+    Returns:
+        Headers of every answer.
+    """
+    return [
+        (b"x-modelyard-revision", _header(settings.revision)),
+        (b"x-modelyard-model-version", _header(settings.model_version)),
+    ]
+
+
+def strip_prefix(path: str, prefix: str) -> str:
+    """Take the prefix of the route off a path.
+
+    Args:
+        path: As the caller wrote it.
+        prefix: Of the directives; empty: there is none.
+
+    Returns:
+        The rest; the same where the path does not begin with it.
+    """
+    if prefix and path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in {"", "/"}:
+        return path[len(prefix) :] or "/"
+    return path
 
 
 def _header(value: str) -> bytes:

@@ -6,8 +6,9 @@ import time
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
+from modelyard_runtime.api.callers import Reply
 from modelyard_runtime.api.events import EventStream
-from modelyard_runtime.api.exchange import JSON_HEADERS, Reply
+from modelyard_runtime.api.exchange import JSON_HEADERS
 from modelyard_runtime.call import apply_parameters
 from modelyard_runtime.wire.generate import decode_generate, encode_part
 

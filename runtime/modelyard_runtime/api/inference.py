@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-from modelyard_runtime.api.exchange import JSON_HEADERS, Reply
+from modelyard_runtime.api.callers import Reply
+from modelyard_runtime.api.exchange import JSON_HEADERS
 from modelyard_runtime.api.headers import header_of, number_of
 from modelyard_runtime.call import apply_parameters
 from modelyard_runtime.errors import MalformedRequestError

@@ -6,7 +6,8 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Final
 
-from modelyard_runtime.api.exchange import JSON_HEADERS, Reply
+from modelyard_runtime.api.callers import Reply
+from modelyard_runtime.api.exchange import JSON_HEADERS
 from modelyard_runtime.errors import InvalidInputError, UnsupportedMediaError
 from modelyard_runtime.wire.images import decode_image
 from modelyard_runtime.wire.npy import decode_npy, encode_npy

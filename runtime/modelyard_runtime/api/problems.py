@@ -53,6 +53,7 @@ STATUS: Final[Mapping[type[RequestError], int]] = {
 """Every kind of request error and its status."""
 
 _NOT_READY_RETRY_S: Final = 1.0
+_JSON: Final = (b"content-type", b"application/json")
 
 
 async def send_bytes(send: Send, status: int, body: bytes, headers: Headers) -> None:
@@ -83,7 +84,7 @@ async def send_json(send: Send, status: int, body: bytes, headers: Headers | Non
         body: The JSON text.
         headers: Further headers.
     """
-    await send_bytes(send, status, body, [(b"content-type", b"application/json"), *(headers or ())])
+    await send_bytes(send, status, body, [_JSON, *(headers or ())])
 
 
 async def send_problem(send: Send, error: RequestError, request_id: str) -> int:
@@ -97,16 +98,29 @@ async def send_problem(send: Send, error: RequestError, request_id: str) -> int:
     Returns:
         The status that was sent.
     """
-    status = STATUS[type(error)]
-    headers: Headers = []
-    if isinstance(error, OverloadedError):
-        headers = _retry_after(error.retry_after_s)
-    elif isinstance(error, UnauthorizedError):
-        headers = [(b"www-authenticate", error.challenge.encode("ascii"))]
-    elif isinstance(error, NotReadyError):
-        headers = _retry_after(_NOT_READY_RETRY_S)
-    await send_json(send, status, problem_body(str(error), error.code, request_id), headers)
+    status, body, headers = problem_of(error, request_id)
+    await send_bytes(send, status, body, headers)
     return status
+
+
+def problem_of(error: RequestError, request_id: str) -> tuple[int, bytes, Headers]:
+    """Write the answer to a request error.
+
+    Args:
+        error: What went wrong.
+        request_id: Of this request.
+
+    Returns:
+        HTTP status, body, and all headers but ``content-length``.
+    """
+    headers = [_JSON]
+    if isinstance(error, OverloadedError):
+        headers += _retry_after(error.retry_after_s)
+    elif isinstance(error, UnauthorizedError):
+        headers.append((b"www-authenticate", error.challenge.encode("ascii")))
+    elif isinstance(error, NotReadyError):
+        headers += _retry_after(_NOT_READY_RETRY_S)
+    return STATUS[type(error)], problem_body(str(error), error.code, request_id), headers
 
 
 def problem_body(message: str, code: str, request_id: str) -> bytes:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from modelyard_runtime.api.exchange import CACHE_HIT, DataEndpoint, Incoming
+from modelyard_runtime.api.callers import AsgiCaller
+from modelyard_runtime.api.exchange import CACHE_HIT, DataEndpoint
 from modelyard_runtime.api.inference import InferFormat
 from modelyard_runtime.api.routes import DataRoutes
 from modelyard_runtime.call import apply_parameters
@@ -16,12 +17,11 @@ from modelyard_runtime.call import apply_parameters
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from modelyard_runtime.api.exchange import Reply
+    from modelyard_runtime.api.callers import Caller, Reply
     from modelyard_runtime.call import Call
     from modelyard_runtime.inference import ServedModel
     from modelyard_runtime.service import Service
     from modelyard_runtime.workers.calls import RemoteCall
-    from modelyard_runtime.workers.messages import Decoded
 
 REMOTE: Final = "modelyard.remote"
 """Key of the ASGI scope that holds the ``RemoteCall``."""
@@ -59,24 +59,19 @@ class RemoteEndpoint(DataEndpoint):
         remote: The request's connection.
     """
 
-    _decoded: Decoded
-
     def __init__(self, service: Service, remote: RemoteCall) -> None:
         super().__init__(service, InferFormat())
         self._remote = remote
 
-    async def _incoming(
-        self, scope: Scope, receive: Receive, limit: int, served: ServedModel
-    ) -> Incoming:
-        del receive
-        self._decoded = await self._remote.decode(served, limit)
-        return Incoming(scope["headers"], b"", scope["path_params"], limit)
+    def _caller(self, scope: Scope, receive: Receive, send: Send) -> AsgiCaller:
+        self._asgi = AsgiCaller(scope, receive, send)  # an endpoint of this kind has one request
+        return self._asgi
 
-    async def _respond(
-        self, incoming: Incoming, send: Send, call: Call, served: ServedModel
-    ) -> Reply | None:
-        del incoming
-        _, question, call.decode_s = self._decoded
+    async def _respond(self, caller: Caller, call: Call, served: ServedModel) -> Reply | None:
+        del caller
+        limit = self._service.directives.current.max_body_bytes
+        _, question, call.decode_s = await self._remote.decode(served, limit)
+        self._asgi.body_read()
         if question.parameters:
             apply_parameters(question.parameters, call)
         outputs = await served.answer(question, call)
@@ -86,7 +81,7 @@ class RemoteEndpoint(DataEndpoint):
             "headers": [CACHE_HIT] if call.cached else [],
             OUTPUTS: outputs,
         }
-        await send(start)
+        await self._asgi.send(start)
         encoded = await self._remote.encoded()
         call.encode_s = encoded.seconds
         for _ in range(encoded.not_finite):

@@ -37,7 +37,7 @@ class DataRoutes:
         self._v2: dict[str, ASGIApp] = {
             "infer": self.infer,
             "generate": DataEndpoint(service, GenerateFormat()),
-            "generate_stream": DataEndpoint(service, GenerateStreamFormat()),
+            "generate_stream": DataEndpoint(service, GenerateStreamFormat(), streams=True),
         }
         self._v1: dict[str, ASGIApp] = {"predict": DataEndpoint(service, V1Format())}
         self._predict: ASGIApp = DataEndpoint(service, PredictFormat())
@@ -51,7 +51,21 @@ class DataRoutes:
         Returns:
             The endpoint; None: the path is not of the data plane.
         """
-        path: str = scope["path"]
+        found = self.match(scope["path"])
+        if found is None:
+            return None
+        endpoint, scope["path_params"] = found
+        return endpoint
+
+    def match(self, path: str) -> tuple[ASGIApp, dict[str, str]] | None:
+        """Match a path.
+
+        Args:
+            path: Without the prefix of the route.
+
+        Returns:
+            The endpoint and the model that the path names; None: it is not of the data plane.
+        """
         endpoint: ASGIApp | None = None
         if path.startswith(_V2):
             holder, _, verb = path[len(_V2) :].rpartition("/")
@@ -65,14 +79,10 @@ class DataRoutes:
         if endpoint is None:
             return None
         name, *rest = holder.split("/")
-        if not name:
-            return None
-        if not rest:
-            scope["path_params"] = {"model": name}
-            return endpoint
-        if len(rest) == 2 and rest[0] == "versions":  # noqa: PLR2004 - versions/{version}
-            scope["path_params"] = {"model": name, "version": rest[1]}
-            return endpoint
+        if name and not rest:
+            return endpoint, {"model": name}
+        if name and len(rest) == 2 and rest[0] == "versions":  # noqa: PLR2004 - versions/{version}
+            return endpoint, {"model": name, "version": rest[1]}
         return None
 
 

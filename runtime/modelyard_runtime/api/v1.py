@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter
 
-from modelyard_runtime.api.exchange import JSON_HEADERS, Reply
+from modelyard_runtime.api.callers import Reply
+from modelyard_runtime.api.exchange import JSON_HEADERS
 from modelyard_runtime.lifecycle import State
 from modelyard_runtime.wire.v1 import decode_prediction, encode_prediction
 

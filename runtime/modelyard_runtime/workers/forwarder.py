@@ -7,8 +7,9 @@ import itertools
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from modelyard_runtime.api.exchange import read_body, send_reply
+from modelyard_runtime.api.callers import packed, read_body
 from modelyard_runtime.api.inference import header_length_of, reply_of
+from modelyard_runtime.api.problems import send_bytes
 from modelyard_runtime.engine.process_protocol import Failure
 from modelyard_runtime.errors import ClientGoneError, RequestError
 from modelyard_runtime.wire.rest_v2 import decode_request, encode_answer
@@ -178,7 +179,8 @@ class _Call:
             return
         seconds = time.perf_counter() - begun
         headers = [*reply.headers, *message.message["headers"]]
-        await send_reply(self._headers, self._send, reply._replace(headers=headers))
+        body, headers = await packed(self._headers, reply._replace(headers=headers))
+        await send_bytes(self._send, 200, body, headers)
         self._channel.send(Encoded(self._number, seconds, model.metrics.not_finite))
 
 
