@@ -68,6 +68,8 @@ def desired_state(observed: Observed, settings: OperatorSettings, now: datetime)
         spec=spec.rollout,
         suspended=spec.suspend,
     )
+    if before:
+        before = observed.findings.added_to(before)
     if before and not spec.suspend:
         command = model_deployment.annotations.get(labels.ROLLOUT_COMMAND)
         before = apply_command(before, command, world, now)

@@ -5,6 +5,7 @@ ModelyardOperatorError
 ├── InvalidPodTemplateError  permanent: the API server refuses the Deployment that the spec makes
 ├── ChildRejectedError    permanent: the API server refuses another child
 ├── NotOwnedError         permanent: a child's name is taken by somebody else's object
+├── ScrapeError           retry: a pod or Prometheus did not answer as expected
 └── ClusterError          retry: the API server did not do what was asked
     ├── ClusterConflictError   the object moved on; look again at once
     ├── ClusterForbiddenError  RBAC or admission refuses
@@ -56,6 +57,12 @@ class NotOwnedError(ModelyardOperatorError):
     reason = "NameTaken"
     hint = "delete or rename the other object, or rename this one"
     permanent = True
+
+
+class ScrapeError(ModelyardOperatorError):
+    """A pod or Prometheus did not answer, or not as expected; never a reason to blame a revision."""
+
+    reason = "SourceUnreachable"
 
 
 class ClusterError(ModelyardOperatorError):

@@ -17,8 +17,10 @@ from modelyard_operator.health import Health
 from modelyard_operator.kinds import CONFIG_MAP, OWNED_KINDS, WATCHED_KINDS, Kind
 from modelyard_operator.reconcile import Reconciler
 from modelyard_operator.resources import labels
+from modelyard_operator.scrape import Scraper
 from modelyard_operator.settings import OperatorSettings
 from modelyard_operator.store import Key, Store
+from modelyard_operator.watch import Watch
 from modelyard_operator.worker import run_worker, sweep_forever
 from modelyard_operator.workqueue import WorkQueue
 
@@ -57,6 +59,7 @@ class Operator:
                 self.health.serve(settings.http_port, settings.metrics_port)
             )
             cluster = await stack.enter_async_context(await Cluster.connect(settings.namespaces))
+            scraper = await stack.enter_async_context(Scraper.connect())
             for kind in WATCHED_KINDS:
                 async for raw in cluster.list_all(kind):
                     self.store.put(raw)
@@ -65,7 +68,7 @@ class Operator:
             self.queue.add(key)
         metrics.QUEUE_DEPTH.set_function(lambda: len(self.queue))
         metrics.MODEL_DEPLOYMENTS.set_function(lambda: len(self.store.model_deployments()))
-        reconciler = Reconciler(self.store, cluster, settings)
+        reconciler = Reconciler(self.store, cluster, settings, Watch(scraper, settings))
         work = [run_worker(self.queue, reconciler, self.health) for _ in range(settings.workers)]
         sweep = sweep_forever(self.store, cluster, self.queue)
         self._tasks = [asyncio.create_task(task) for task in (*work, sweep)]

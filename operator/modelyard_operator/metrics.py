@@ -15,3 +15,9 @@ QUEUE_DEPTH = Gauge("workqueue_depth", "Keys that wait for a worker")
 QUEUE_RETRIES = Counter("workqueue_retries_total", "Keys put back after a failure")
 SWEPT = Counter("modelyard_operator_sweep_changes_total", "Objects found only by the sweep")
 MODEL_DEPLOYMENTS = Gauge("modelyard_operator_model_deployments", "ModelDeployments known")
+SCRAPES = Counter(
+    "modelyard_operator_scrapes_total", "Requests to pods and to Prometheus", ["result"]
+)
+VERDICTS = Counter(
+    "modelyard_operator_analysis_verdicts_total", "Judgements of a scrape, by verdict", ["verdict"]
+)

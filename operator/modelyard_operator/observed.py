@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from modelyard_operator.analysis.findings import Findings
 from modelyard_operator.errors import ModelyardOperatorError
 from modelyard_operator.files import Contents
 from modelyard_operator.resources import labels, names
@@ -29,6 +30,7 @@ class Observed:
         pods: Pods that carry its label.
         rejection: Why the API server refused a child of this generation, if it did.
         config_maps: ``data`` of the ConfigMaps that the spec names; None where there is no such one.
+        findings: What the pods say of themselves.
     """
 
     model_deployment: ModelDeployment
@@ -36,6 +38,7 @@ class Observed:
     pods: tuple[Manifest, ...] = ()
     rejection: ModelyardOperatorError | None = None
     config_maps: Mapping[str, Contents | None] = field(default_factory=dict)
+    findings: Findings = field(default_factory=Findings)
 
     @property
     def history(self) -> tuple[Revision, ...]:
@@ -86,6 +89,9 @@ class Observed:
             canary_weight=canary_weight_of(canary) if canary else 0,
             selected=selected,
             splits=proxy.splits,
+            judgement=self.findings.judgement,
+            shadow=self.findings.shadow,
+            signature_change=self.findings.signature_change,
         )
 
 

@@ -1,4 +1,4 @@
-"""The story in one function: observe → desired → status → apply → prune.
+"""The story in one function: observe → look → desired → status → apply → prune.
 
 Creation, edits, drift, a restart and the passing of time all end here; there is no second path.
 Status is written before the world is touched, so that a crash in between finds the intent. Each
@@ -31,6 +31,8 @@ from modelyard_operator.rollout.machine import SETTLE
 from modelyard_operator.settings import OperatorSettings
 from modelyard_operator.status import build_events, build_status
 from modelyard_operator.store import Key, Store, controller_uid
+from modelyard_operator.traffic.capabilities import resolve_proxy
+from modelyard_operator.watch import Watch
 
 Manifest = dict[str, Any]
 
@@ -45,11 +47,13 @@ class Reconciler:
         store: What the watches have told.
         cluster: Where to write.
         settings: The operator's own settings.
+        watch: Who asks the pods.
     """
 
     store: Store
     cluster: Cluster
     settings: OperatorSettings
+    watch: Watch
     _accepted: dict[tuple[Key, str, str], tuple[str, str]] = field(default_factory=dict)
     """What the API server made of our last apply: hash and resourceVersion, so that a form of its
     own is not taken for drift."""
@@ -69,6 +73,9 @@ class Reconciler:
             self._forget(key)
             return None
         now = datetime.now(UTC)
+        proxy = resolve_proxy(observed.model_deployment.spec.exposure, self.settings)
+        findings = await self.watch.look(key, observed, observed.world(proxy), now)
+        observed = replace(observed, findings=findings)
         plan = desired_state(observed, self.settings, now)
         wrote = await self._write_status(observed, plan, now)
         wrote |= await self._apply(key, observed, plan)
@@ -177,6 +184,7 @@ class Reconciler:
 
     def _forget(self, key: Key) -> None:
         self.store.references.forget(key)
+        self.watch.forget(key)
         for place in [place for place in self._accepted if place[0] == key]:
             del self._accepted[place]
 
@@ -202,5 +210,7 @@ def orphans(observed: Observed, plan: Plan) -> Iterable[Manifest]:
 def _seconds_to_wake(observed: Observed, plan: Plan, now: datetime) -> float | None:
     shifted = (observed.model_deployment.status.get("traffic") or {}).get("lastShiftTime")
     settled = datetime.fromisoformat(shifted) + SETTLE if shifted else None
-    times = [moment for moment in (plan.wake, settled) if moment and moment > now]
+    times = [
+        moment for moment in (plan.wake, settled, observed.findings.due) if moment and moment > now
+    ]
     return (min(times) - now).total_seconds() if times else None

@@ -57,6 +57,8 @@ class OperatorSettings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     workers: PositiveInt = 8
     """Reconciles that may run at once."""
+    prometheus_url: str = ""
+    """Address of Prometheus, for analyses that ask it; empty: there is none."""
     pod_name: str = "local"
     pod_namespace: str = "default"
     http_port: int = 8080

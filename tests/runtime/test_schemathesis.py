@@ -36,8 +36,6 @@ PATH: Final = {"model": "m", "version": "1", "MODEL_NAME": "m", "MODEL_VERSION":
 OIP: Final = Path(__file__).parents[1] / "data" / "oip"
 EXAMPLES: Final = 20
 SCALAR: Final = {"type": ["number", "string", "boolean"]}
-NESTED: Final = {"anyOf": [SCALAR, {"type": "array", "items": SCALAR}]}
-"""Values two levels deep: generating them without an end is slow."""
 
 
 def operations_of(
@@ -51,10 +49,12 @@ def operations_of(
 
 
 def ours() -> dict[str, Any]:
+    """Nest values two levels deep: generating them without an end is slow."""
     document = copy.deepcopy(build_document())
     schemas = document["components"]["schemas"]
-    schemas["TensorData"]["items"] = NESTED
-    schemas["Values"]["anyOf"][1] = {"type": "array", "items": NESTED}
+    nested = {"anyOf": [SCALAR, {"type": "array", "items": SCALAR}]}
+    schemas["TensorData"]["items"] = nested
+    schemas["Values"]["anyOf"][1] = {"type": "array", "items": nested}
     return document
 
 
@@ -63,14 +63,8 @@ def theirs(name: str) -> dict[str, Any]:
     return document
 
 
-def theirs_for_tensors() -> dict[str, Any]:
-    document = theirs("open_inference_rest.yaml")
-    document["components"]["schemas"]["Data"]["items"] = NESTED
-    return document
-
-
 OURS: Final = ours()
-INFER: Final = theirs_for_tensors()
+INFER: Final = theirs("open_inference_rest.yaml")
 GENERATE: Final = theirs("generate_rest.yaml")
 CHECKS: Final = [
     not_a_server_error,

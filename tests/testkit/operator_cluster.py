@@ -19,7 +19,9 @@ from modelyard_operator.resources import labels
 from modelyard_operator.settings import OperatorSettings
 from modelyard_operator.spec import ModelDeployment
 from modelyard_operator.store import Key, Store
+from modelyard_operator.watch import Watch
 from testkit.operator_objects import NOW, live, operator_settings, pod
+from testkit.operator_pods import AnsweringPod, AnsweringPods
 
 Manifest = dict[str, Any]
 Place = tuple[str, str]
@@ -127,7 +129,8 @@ class Bench:
         self.cluster = RecordingCluster()
         self.store = Store()
         self.settings = settings or operator_settings()
-        self.reconciler = Reconciler(self.store, self.cluster, self.settings)
+        self.pods = AnsweringPods()
+        self.reconciler = self._reconciler()
         self.put(raw)
 
     @property
@@ -164,7 +167,11 @@ class Bench:
         self.store = Store()
         for raw in self.cluster.objects.values():
             self.store.put(copy.deepcopy(raw))
-        self.reconciler = Reconciler(self.store, self.cluster, self.settings)
+        self.reconciler = self._reconciler()
+
+    def _reconciler(self) -> Reconciler:
+        watch = Watch(self.pods, self.settings)
+        return Reconciler(self.store, self.cluster, self.settings, watch)
 
     def start_pods(self, *, ready: bool = True) -> None:
         """Make the pods that the Deployments ask for, and remove the others."""
@@ -180,7 +187,9 @@ class Bench:
         for name, revision in wanted.items():
             old = self.cluster.objects.get(("Pod", name))
             if old is None or not ready or old["status"]["conditions"][-1]["status"] != "True":
-                self.put(pod(revision, name, ready=ready, owner=self.key.name))
+                address = f"10.0.0.{name}"  # nobody parses it
+                self.pods.pods.setdefault(address, AnsweringPod(revision))
+                self.put(pod(revision, name, ready=ready, owner=self.key.name, podIP=address))
 
     async def once(self) -> float | None:
         return await self.reconciler.reconcile(self.key)

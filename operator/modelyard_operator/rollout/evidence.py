@@ -32,15 +32,30 @@ class MetricEvidence(StatusPart):
     stable: Counts = Counts()
     candidate: Counts = Counts()
     e_value: str = "1"
-    """How many times better "the candidate is worse" explains the figures than "both are alike"."""
+    """How many times better "the candidate is worse" explains the figures than "both are alike": of
+    the whole rollout, while the counts are the window's."""
     log_e: tuple[Decimal, ...] = ()
     """Logarithms of the e-values against each alternative; ``e_value`` is their mean."""
+    limit_e_value: str | None = None
+    """The same for "the candidate is above ``max``" against "it is within"; None without ``max``."""
+    limit_log_e: tuple[Decimal, ...] = ()
+    """As ``log_e``, for ``limit_e_value``."""
+    candidate_value: str | None = None
+    """What a query gave last; None for metrics that are counted, and where it gave no number."""
+    stable_value: str | None = None
+    """The same of stable."""
+    breaches: int = 0
+    """Evaluations in a row in which a query was above ``max`` for the candidate alone."""
     verdict: Verdict = Verdict.UNDECIDED
 
 
 class Evidence(StatusPart):
     """All that was seen in one window: a step at its confirmed weight, or a probation."""
 
+    revision: str = ""
+    """The revision that is judged."""
+    step: int = 0
+    """The step that the window belongs to."""
     window_start: Time | None = None
     """From when on requests count; None until the routes had time to settle."""
     last_scrape: Time | None = None

@@ -1,0 +1,220 @@
+"""Looks at the pods of a ModelDeployment as often as its rollout needs it.
+
+What is remembered here is only what the counters of each pod said last; the sums are in status. A
+new process begins with a scrape to compare the next one with: at most one interval is lost, and
+nothing is invented.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import structlog
+
+from modelyard_operator.analysis.accumulate import accumulate, evaluate
+from modelyard_operator.analysis.counters import Counters, series_names, tally
+from modelyard_operator.analysis.findings import Findings
+from modelyard_operator.analysis.ledger import Ledger
+from modelyard_operator.analysis.shadow import SHADOW_SERIES, add_copies, judge_shadow
+from modelyard_operator.analysis.verdicts import judge
+from modelyard_operator.analysis.windows import Window, open_window, window_of
+from modelyard_operator.errors import ScrapeError
+from modelyard_operator.observed import Observed, is_ready
+from modelyard_operator.rollout.evidence import Evidence, MetricEvidence
+from modelyard_operator.rollout.judgement import Judgement, Verdict
+from modelyard_operator.rollout.state import Rollout, RolloutState, World
+from modelyard_operator.scrape import Scraper
+from modelyard_operator.settings import OperatorSettings
+from modelyard_operator.sources import PodSource, PrometheusSource, Source
+from modelyard_operator.spec import MetricSpec
+from modelyard_operator.store import Key
+
+LONGEST_INTERVAL: Final = timedelta(seconds=60)
+"""Between scrapes while the source does not answer."""
+
+Manifest = dict[str, Any]
+
+log: Final = structlog.get_logger(__name__)
+
+
+@dataclass
+class _Memory:
+    """Of one window: when to look again, and what was read last."""
+
+    window: object
+    due: datetime
+    ledgers: dict[str, Ledger] = field(default_factory=dict)
+
+    def grown(self, revision: str, readings: Mapping[str, Counters]) -> list[Counters]:
+        return self.ledgers.setdefault(revision, Ledger()).grown(readings)
+
+
+class Watch:
+    """Learns from pods what their revisions are worth.
+
+    Attributes:
+        scraper: How pods and Prometheus are asked.
+        settings: The operator's own settings.
+    """
+
+    def __init__(self, scraper: Scraper, settings: OperatorSettings) -> None:
+        self.scraper = scraper
+        self.settings = settings
+        self._memories: dict[Key, _Memory] = {}
+
+    async def look(self, key: Key, observed: Observed, world: World, now: datetime) -> Findings:
+        """Ask the pods what the rollout's state needs to know, if it is time to.
+
+        Args:
+            key: The ModelDeployment.
+            observed: Its pods and its spec.
+            world: What the routes show.
+            now: Current time, in UTC.
+        """
+        rollout = Rollout.from_status(observed.model_deployment.status)
+        if rollout is None or observed.model_deployment.spec.suspend:
+            self.forget(key)
+            return Findings()
+        if rollout.state is RolloutState.SHADOWING:
+            return await self._shadow(key, observed, rollout, now)
+        spec = observed.model_deployment.spec.rollout.analysis
+        if window := window_of(spec, rollout, world, now):
+            return await self._analyse(key, observed, rollout, window, now)
+        self.forget(key)
+        return Findings()
+
+    def forget(self, key: Key) -> None:
+        """Drop what is remembered: no window runs."""
+        self._memories.pop(key, None)
+
+    async def _analyse(
+        self, key: Key, observed: Observed, rollout: Rollout, window: Window, now: datetime
+    ) -> Findings:
+        """Go on with a window, whose figures count from when the routes had settled."""
+        if now < window.opens:
+            self.forget(key)
+            settling = Judgement(
+                Verdict.UNDECIDED, "Settling", "the routes are given time to settle"
+            )
+            return Findings(judgement=settling, due=window.opens)
+        memory = self._remember(key, (window.revision, window.step, window.opens), now)
+        evidence = open_window(rollout.analysis, window, rollout, now)
+        if now >= memory.due:
+            source = self._source(observed)
+            evidence = await self._scrape(observed, window, evidence, memory, now)
+            memory.due = now + min(LONGEST_INTERVAL, source.interval * 2 ** min(evidence.errors, 8))
+        evidence, judgement = judge(window.question, evidence)
+        return Findings(analysis=evidence, judgement=judgement, due=memory.due)
+
+    async def _scrape(
+        self,
+        observed: Observed,
+        window: Window,
+        evidence: Evidence,
+        memory: _Memory,
+        now: datetime,
+    ) -> Evidence:
+        """Add one scrape to the evidence; one that fails is only counted."""
+        try:
+            found = await self._metrics(observed, window, evidence, memory)
+        except ScrapeError as error:
+            log.warning(
+                "figures could not be read",
+                model_deployment=observed.model_deployment.name,
+                revision=window.revision,
+                error=str(error),
+            )
+            return evidence.model_copy(update={"errors": evidence.errors + 1})
+        news = found != evidence.metrics
+        return evidence.model_copy(
+            update={
+                "errors": 0,
+                "metrics": found,
+                "last_scrape": now.replace(microsecond=0) if news else evidence.last_scrape,
+            }
+        )
+
+    async def _metrics(
+        self, observed: Observed, window: Window, evidence: Evidence, memory: _Memory
+    ) -> tuple[MetricEvidence, ...]:
+        spec = observed.model_deployment.spec.rollout.analysis
+        known = {one.metric: one for one in evidence.metrics}
+        arms = [revision for revision in (window.revision, window.stable) if revision]
+        source, names = self._source(observed), series_names(spec.metrics)
+        # All are read before any is counted: a failure in between must lose nothing.
+        readings = {
+            revision: await source.read(revision, ready_pods(observed, revision), names)
+            for revision in arms
+        }
+        grown = {revision: memory.grown(revision, readings[revision]) for revision in arms}
+        found: list[MetricEvidence] = []
+        for metric in spec.metrics:
+            before = known.get(metric.name)
+            if metric.query is not None:
+                found.append(await self._evaluated(observed, window, metric, before))
+                continue
+            tallies = {arm: [tally(metric, counted) for counted in grown[arm]] for arm in arms}
+            found.append(
+                accumulate(
+                    before,
+                    metric,
+                    stable=tallies.get(window.stable or "", []),
+                    candidate=tallies[window.revision],
+                )
+            )
+        return tuple(found)
+
+    async def _evaluated(
+        self,
+        observed: Observed,
+        window: Window,
+        metric: MetricSpec,
+        before: MetricEvidence | None,
+    ) -> MetricEvidence:
+        prometheus, query = self._prometheus(observed), metric.query or ""
+        candidate = await prometheus.value(query, window.revision)
+        stable = await prometheus.value(query, window.stable) if window.stable else None
+        return evaluate(before, metric, stable=stable, candidate=candidate)
+
+    async def _shadow(
+        self, key: Key, observed: Observed, rollout: Rollout, now: datetime
+    ) -> Findings:
+        """Add what stable's pods have compared since the last look."""
+        spec, stable = observed.model_deployment.spec.rollout.shadow, rollout.stable
+        if spec is None or stable is None:
+            return Findings()
+        memory = self._remember(key, (rollout.candidate, rollout.state_since), now)
+        report = rollout.shadow
+        if now >= memory.due:
+            source = PodSource(self.scraper)
+            memory.due = now + source.interval
+            try:
+                pods = ready_pods(observed, stable)
+                readings = await source.read(stable, pods, SHADOW_SERIES)
+            except ScrapeError as error:
+                log.warning("copies could not be counted", revision=stable, error=str(error))
+            else:
+                report = add_copies(report, memory.grown(stable, readings))
+        return Findings(shadow_report=report, shadow=judge_shadow(spec, report), due=memory.due)
+
+    def _remember(self, key: Key, window: object, now: datetime) -> _Memory:
+        memory = self._memories.get(key)
+        if memory is None or memory.window != window:
+            memory = self._memories[key] = _Memory(window, due=now)
+        return memory
+
+    def _source(self, observed: Observed) -> Source:
+        if observed.model_deployment.spec.rollout.analysis.source == "Prometheus":
+            return self._prometheus(observed)
+        return PodSource(self.scraper)
+
+    def _prometheus(self, observed: Observed) -> PrometheusSource:
+        return PrometheusSource(
+            self.scraper, self.settings.prometheus_url, observed.model_deployment.namespace
+        )
+
+
+def ready_pods(observed: Observed, revision: str) -> list[Manifest]:
+    """Return the pods of a revision that answer requests."""
+    return [pod for pod in observed.pods_of(revision) if is_ready(pod)]

@@ -1,0 +1,173 @@
+"""A rollout whose pods count: from what they say on /metrics to what status shows."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from modelyard_operator.rollout.evidence import Evidence, MetricEvidence
+from modelyard_operator.rollout.judgement import Judgement, Verdict
+from modelyard_operator.traffic.capabilities import resolve_proxy
+from testkit.operator_cluster import Bench, Clock
+from testkit.operator_objects import EXPOSED, raw_model_deployment
+
+ERRORS: dict[str, Any] = {"name": "errors", "builtin": "Errors"}
+ROLLOUT: dict[str, Any] = {
+    "steps": [{"weight": 50}, {"weight": 100}],
+    "bakeSeconds": 600,
+    "analysis": {"metrics": [ERRORS], "minSamples": 100},
+}
+
+
+class Traffic(Bench):
+    """A bench whose pods get requests while time passes."""
+
+    bad = 0
+    """Of ten requests to a pod of the candidate."""
+
+    async def pass_time(self, scrapes: int) -> None:
+        for _ in range(scrapes):
+            delay = await self.once()
+            while delay == 0:
+                delay = await self.once()
+            assert delay is not None
+            candidate = self.status.get("candidate", {}).get("revision")
+            for pod in self.pods.pods.values():
+                bad = self.bad if pod.revision == candidate else 0
+                pod.count(10 - bad, bad)
+            Clock.at += timedelta(seconds=delay)
+
+    @property
+    def evidence(self) -> Evidence:
+        return Evidence.model_validate(self.status["rollout"]["analysis"])
+
+    @property
+    def errors(self) -> MetricEvidence:
+        return self.evidence.metrics[0]
+
+    async def judgement(self) -> Judgement:
+        observed = self.store.observe(self.key)
+        assert observed is not None
+        world = observed.world(
+            resolve_proxy(observed.model_deployment.spec.exposure, self.settings)
+        )
+        before = Clock.at - timedelta(milliseconds=1)  # else it would be a scrape
+        findings = await self.reconciler.watch.look(self.key, observed, world, before)
+        assert findings.judgement is not None
+        return findings.judgement
+
+
+@pytest.fixture
+async def bench(monkeypatch: pytest.MonkeyPatch) -> Traffic:
+    made = Traffic(raw_model_deployment(replicas=2, exposure=EXPOSED, rollout=ROLLOUT), monkeypatch)
+    await made.rest()
+    made.edit(model={"uri": "s3://models/fraud/9"})
+    await made.until("Analyzing", 50)
+    return made
+
+
+async def test_nothing_is_read_before_the_routes_have_settled(bench: Traffic) -> None:
+    assert (await bench.judgement()).reason == "Settling"
+    assert bench.pods.asked == []
+    assert "analysis" not in bench.status["rollout"]
+
+
+async def test_what_was_counted_before_the_window_is_not_evidence(bench: Traffic) -> None:
+    for pod in bench.pods.pods.values():
+        pod.count(1000, 1000)
+    await bench.pass_time(2)
+    assert len(bench.pods.asked) == 3
+    assert (bench.errors.stable.n, bench.errors.candidate.n) == (0, 0)
+    await bench.pass_time(1)
+    assert (bench.errors.stable.n, bench.errors.candidate.n) == (20, 10)
+
+
+async def test_every_scrape_is_one_write_and_no_news_is_none(bench: Traffic) -> None:
+    await bench.pass_time(3)
+    bench.cluster.writes.clear()
+    await bench.pass_time(4)
+    assert [verb for verb, *_ in bench.cluster.writes] == ["status"] * 4
+    for pod in bench.pods.pods.values():
+        pod.answers = True
+    await bench.once()
+    bench.cluster.writes.clear()
+    Clock.at += timedelta(seconds=5)
+    await bench.once()
+    assert bench.cluster.writes == []
+    assert bench.evidence.last_scrape == Clock.at - timedelta(seconds=5)
+
+
+async def test_a_bad_candidate_is_found_with_its_figures(bench: Traffic) -> None:
+    bench.bad = 4
+    await bench.pass_time(5)
+    found = await bench.judgement()
+    assert (found.verdict, found.reason) == (Verdict.FAIL, "ErrorsWorse")
+    assert found.message.startswith("errors: candidate 12 of 30, stable 0 of 60; worse than stable")
+
+
+async def test_a_restarted_operator_loses_one_interval_and_invents_none(bench: Traffic) -> None:
+    await bench.pass_time(4)
+    before = bench.errors.candidate.n
+    bench.restart()
+    await bench.pass_time(1)
+    assert bench.errors.candidate.n == before
+    await bench.pass_time(1)
+    assert bench.errors.candidate.n == before + 10
+
+
+async def test_a_restarted_pod_counts_from_nothing(bench: Traffic) -> None:
+    await bench.pass_time(4)
+    before = bench.errors.candidate.n
+    candidate = bench.status["candidate"]["revision"]
+    for pod in bench.pods.of(candidate):
+        pod.restart()
+        pod.count(3, 1)
+    await bench.pass_time(1)
+    assert (bench.errors.candidate.n, bench.errors.candidate.bad) == (before + 4, 1)
+
+
+async def test_pods_that_do_not_answer_are_an_error_and_are_asked_less_often(
+    bench: Traffic,
+) -> None:
+    await bench.pass_time(4)
+    before = bench.evidence
+    for pod in bench.pods.pods.values():
+        pod.answers = False
+    started = Clock.at
+    await bench.pass_time(1)
+    assert bench.evidence == before.model_copy(update={"errors": 1})
+    assert (await bench.judgement()).verdict is Verdict.UNDECIDED
+    await bench.pass_time(4)
+    assert bench.evidence.errors == 5
+    assert (await bench.judgement()).verdict is Verdict.ERROR
+    assert Clock.at - started >= timedelta(seconds=10 + 20 + 40 + 60)
+    for pod in bench.pods.pods.values():
+        pod.answers = True
+    await bench.pass_time(1)
+    assert bench.evidence.errors == 0
+    assert bench.errors.candidate.n > before.metrics[0].candidate.n
+
+
+async def test_one_silent_pod_of_two_is_no_error(bench: Traffic) -> None:
+    bench.pods.of(bench.status["stable"]["revision"])[0].answers = False
+    await bench.pass_time(4)
+    assert bench.evidence.errors == 0
+    assert bench.errors.stable.n == bench.errors.candidate.n > 0
+
+
+async def test_a_weight_that_is_not_confirmed_ends_the_counting(bench: Traffic) -> None:
+    await bench.pass_time(4)
+    before = bench.errors.candidate.n
+    route = bench.cluster.objects["Ingress", "fraud-canary"]
+    weight = "nginx.ingress.kubernetes.io/canary-weight"
+    other = {**route["metadata"]["annotations"], weight: "30"}
+    bench.put({**route, "metadata": {**route["metadata"], "annotations": other}})
+    asked = len(bench.pods.asked)
+    await bench.once()
+    assert len(bench.pods.asked) == asked
+    await bench.until("Analyzing", 50)
+    for pod in bench.pods.pods.values():
+        pod.count(500, 500)
+    await bench.pass_time(2)
+    kept = bench.status["rollout"].get("analysis")
+    assert kept is None or bench.errors.candidate.n <= before
