@@ -171,6 +171,8 @@ class Reason(StrEnum):
     ACCESS_DENIED = "AccessDenied"
     DIGEST_MISMATCH = "DigestMismatch"
     SOURCE_UNREACHABLE = "SourceUnreachable"
+    SOURCE_NOT_RESOLVED = "SourceNotResolved"
+    SOURCE_NOT_TRUSTED = "SourceNotTrusted"
     INSUFFICIENT_STORAGE = "InsufficientStorage"
     UNKNOWN_FORMAT = "UnknownFormat"
     FORMAT_UNAVAILABLE = "FormatUnavailable"

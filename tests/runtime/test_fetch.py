@@ -17,6 +17,7 @@ from modelyard_runtime.fetch.download import Download, Fetched, Progress, measur
 from modelyard_runtime.fetch.sources import RemoteFile, checked, classify, open_source
 from modelyard_runtime.lifecycle import Lifecycle, State
 from modelyard_runtime.settings import FetchSettings
+from testkit.runtime_certificates import write_certificate
 from testkit.runtime_serving import running
 from testkit.runtime_stores import HttpStore, http_store, s3_program, s3_server
 
@@ -163,6 +164,32 @@ def test_nobody_answers(tmp_path: Path) -> None:
     assert fetch.failure.retryable
     assert fetch.waits == sorted(fetch.waits)
     assert len(fetch.waits) == 5
+
+
+def test_a_host_that_dns_does_not_know(tmp_path: Path) -> None:
+    fetch = Fetch(tmp_path, "https://nowhere.invalid/model.onnx?sig=secret")
+    assert fetch.reason() == Reason.SOURCE_NOT_RESOLVED
+    assert fetch.failure.retryable
+    assert "https://nowhere.invalid/model.onnx" in fetch.failure.message
+    assert "secret" not in json.dumps(fetch.failure.as_document())
+
+
+def test_a_certificate_that_nobody_trusts(tmp_path: Path) -> None:
+    certificate = write_certificate(tmp_path, "private")
+    with http_store(HttpStore({"/a/model.onnx": BYTES}), certificate) as store:
+        fetch = Fetch(tmp_path, f"{store.url}/a/model.onnx")
+        assert fetch.reason() == Reason.SOURCE_NOT_TRUSTED
+    assert not fetch.failure.retryable
+    assert fetch.waits == []
+    assert "InvalidCertificate" in fetch.failure.message
+    assert "caBundleConfigMapRef" in fetch.failure.hint
+
+
+def test_a_server_that_does_not_speak_tls(tmp_path: Path, store: HttpStore) -> None:
+    uri = store.url.replace("http://", "https://")
+    fetch = Fetch(tmp_path, f"{uri}/a/model.onnx")
+    assert fetch.reason() == Reason.SOURCE_NOT_TRUSTED
+    assert "InvalidMessage" in fetch.failure.message
 
 
 def test_wrong_bytes(tmp_path: Path, store: HttpStore) -> None:

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -97,12 +98,19 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def http_store(store: HttpStore) -> Iterator[HttpStore]:
-    """Serve a store on a free port."""
+def http_store(
+    store: HttpStore, certificate: tuple[Path, Path] | None = None
+) -> Iterator[HttpStore]:
+    """Serve a store on a free port, over TLS when there is a certificate with its key."""
     handler = type("Handler", (_Handler,), {"store": store})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
     store.url = f"http://127.0.0.1:{server.server_address[1]}"
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        store.url = store.url.replace("http", "https")
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

@@ -40,6 +40,9 @@ _RETRY: Final[Any] = {
 }
 _STATUS: Final = re.compile(r"status code: (\d{3})")
 _QUERY: Final = re.compile(r"\?\S*")
+_DNS_ERROR: Final = '"dns error"'
+_TLS_ERROR: Final = re.compile(r"\b(InvalidCertificate|InvalidMessage|AlertReceived)\(\s*(\w+)")
+"""How the store's HTTP client puts it, in the debug part of its message alone."""
 _ABSENT: Final = frozenset({404, 410})
 _DENIED: Final = frozenset({401, 403})
 _SERVER_ERROR: Final = 500
@@ -80,7 +83,7 @@ class Source(Protocol):
             At least one file.
 
         Raises:
-            StartupError: ``ArtifactNotFound``, ``AccessDenied`` or ``SourceUnreachable``.
+            StartupError: The reasons of ``classify``.
         """
         ...  # pragma: no cover
 
@@ -321,10 +324,11 @@ def classify(error: Exception, uri: str) -> StartupError:
         uri: For the message.
 
     Returns:
-        ``ArtifactNotFound``, ``AccessDenied`` or, for everything that may pass,
-        ``SourceUnreachable``. The message never holds a query string or a header.
+        ``ArtifactNotFound``, ``AccessDenied``, ``SourceNotResolved``, ``SourceNotTrusted`` or, for
+        everything else, ``SourceUnreachable``. The message never holds a query string or a header.
     """
-    text = _QUERY.sub("?…", str(error).partition("\n\nDebug source")[0])[:400]
+    said, _, debug = str(error).partition("\n\nDebug source")
+    text = _QUERY.sub("?…", said)[:400]
     found = _STATUS.search(text)
     status = int(found.group(1)) if found else 0
     no_identity = "169.254.169.254" in text or "missing credentials" in text.lower()
@@ -339,11 +343,24 @@ def classify(error: Exception, uri: str) -> StartupError:
             f"access to {uri} is denied: {text}",
             hint="Check the keys of credentialsSecretRef and the bucket's policy.",
         )
+    if _DNS_ERROR in debug:
+        return StartupError(
+            Reason.SOURCE_NOT_RESOLVED,
+            f"{uri} cannot be read: its host has no address",
+            hint="Check the host in the URI or endpointURL, and that the pods may ask the DNS.",
+            retryable=True,
+        )
+    if tls := _TLS_ERROR.search(debug):
+        return StartupError(
+            Reason.SOURCE_NOT_TRUSTED,
+            f"{uri} cannot be read: TLS failed ({tls.group(1)}: {tls.group(2)})",
+            hint="Name the authority's certificate in caBundleConfigMapRef, or correct the address.",
+        )
     permanent = 0 < status < _SERVER_ERROR and status not in _RETRYABLE_STATUS
     return StartupError(
         Reason.SOURCE_UNREACHABLE,
         f"{uri} cannot be read: {text}",
-        hint="Check the address, the network policy and, for private authorities, the CA bundle.",
+        hint="Check the address and the network policy.",
         retryable=not permanent,
     )
 
