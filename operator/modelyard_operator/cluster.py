@@ -28,7 +28,7 @@ from modelyard_operator.errors import (
     ClusterGoneError,
     ClusterRejectedError,
 )
-from modelyard_operator.kinds import BY_NAME, CONFIG_MAP, EVENT, MODEL_DEPLOYMENT, POD, Kind
+from modelyard_operator.kinds import BY_NAME, CONFIG_MAP, EVENT, MODEL_DEPLOYMENT, NODE, POD, Kind
 from modelyard_operator.resources import labels
 from modelyard_operator.rollout.status_part import format_time
 from modelyard_operator.spec import ModelDeployment
@@ -88,21 +88,32 @@ class Cluster:
         """Yield every object of a kind that concerns the operator, page by page."""
         selector = None if kind is MODEL_DEPLOYMENT else labels.SELECTOR
         for namespace in self._namespaces or (None,):
-            token: str | None = None
-            while True:
-                page = await self._send(
-                    "get",
-                    kind,
-                    namespace=namespace,
-                    label_selector=selector,
-                    limit=PAGE_SIZE,
-                    _continue=token,
-                )
-                for item in page["items"]:
-                    yield {"apiVersion": kind.api_version, "kind": kind.name, **item}
-                token = page["metadata"].get("continue")
-                if not token:
-                    break
+            async for item in self._pages(kind, namespace=namespace, label_selector=selector):
+                yield item
+
+    async def list_events(self, namespace: str, uid: str) -> list[Manifest]:
+        """Return the Events about one object."""
+        about = f"involvedObject.uid={uid}"
+        return [one async for one in self._pages(EVENT, namespace=namespace, field_selector=about)]
+
+    async def list_nodes(self) -> list[Manifest]:
+        """Return every node.
+
+        Raises:
+            ClusterForbiddenError: The operator serves single namespaces and may not see nodes.
+            ClusterError: Anything else.
+        """
+        return [node async for node in self._pages(NODE)]
+
+    async def list_pods_on(self, node: str) -> list[Manifest]:
+        """Return the pods of all namespaces that hold a node's resources.
+
+        Raises:
+            ClusterForbiddenError: The operator may not see other namespaces.
+            ClusterError: Anything else.
+        """
+        held = f"spec.nodeName={node},status.phase!=Succeeded,status.phase!=Failed"
+        return [pod async for pod in self._pages(POD, field_selector=held)]
 
     async def read_config_map(self, namespace: str, name: str) -> Manifest | None:
         """Return a ConfigMap as it is now; None when there is none of the name."""
@@ -219,6 +230,16 @@ class Cluster:
             "source": {"component": labels.MANAGER},
         }
         await self._send("create", EVENT, body=body, namespace=model_deployment.namespace)
+
+    async def _pages(self, kind: Kind, **selection: Any) -> AsyncIterator[Manifest]:
+        token: str | None = None
+        while True:
+            page = await self._send("get", kind, limit=PAGE_SIZE, _continue=token, **selection)
+            for item in page["items"]:
+                yield {"apiVersion": kind.api_version, "kind": kind.name, **item}
+            token = page["metadata"].get("continue")
+            if not token:
+                break
 
     async def _merge(self, kind: Kind, namespace: str, path: str, body: Manifest) -> Manifest:
         return await self._send(

@@ -14,6 +14,7 @@ from typing import Any, Final, Self
 
 from modelyard_operator.observed import Observed
 from modelyard_operator.plan import Plan
+from modelyard_operator.resources import labels
 from modelyard_operator.rollout.machine import SETTLE, overdue
 from modelyard_operator.rollout.state import RolloutState
 from modelyard_operator.rollout.status_part import format_time
@@ -101,6 +102,29 @@ def _target_not_stable(seen: Pass) -> tuple[str, str] | None:
     return "RolloutInProgress", progress(seen)
 
 
+def _rejected(seen: Pass) -> tuple[str, str] | None:
+    """The spec's revision was tried, and is not tried again unasked."""
+    rollout, target = seen.plan.rollout, seen.plan.target
+    if target is None or target.name not in rollout.rejected or rollout.candidate == target.name:
+        return None
+    last = rollout.last_rollback
+    why = f": {last.message}" if last is not None and last.revision == target.name else ""
+    return "Rejected", (
+        f"{target.name} was rejected{why}; {rollout.stable} serves "
+        f"(edit the spec, or annotate {labels.ROLLOUT_COMMAND}=retry@{target.name}#1)"
+    )
+
+
+def _no_room(seen: Pass) -> tuple[str, str] | None:
+    """A pod without a place, of the revision that the spec asks for before the others."""
+    rollout, target = seen.plan.rollout, seen.plan.target
+    wanted = (target.name if target else None, rollout.candidate, rollout.stable, rollout.previous)
+    for revision in dict.fromkeys(filter(None, wanted)):
+        if shortage := seen.observed.shortage(revision):
+            return shortage.reason, f"{revision}: {shortage.message}"
+    return None
+
+
 def _nothing_ready(seen: Pass) -> tuple[str, str] | None:
     if seen.stable_ready:
         return None
@@ -130,6 +154,7 @@ def _routes_settling(seen: Pass) -> tuple[str, str] | None:
 
 READY_CHECKS: Final[tuple[Check, ...]] = (
     _suspended,
+    _rejected,  # its pods are gone, and with them what they said
     _target_fails,  # explains why the target is not stable
     _target_not_stable,
     _nothing_ready,
@@ -150,6 +175,7 @@ def build_conditions(seen: Pass) -> list[Condition]:
         _progressing(seen),
         _model_ready(seen),
         _verified(seen),
+        _judge("CapacityAvailable", (_no_room,), seen, "Scheduled", "no pod waits for room"),
         _judge("RoutesReady", ROUTES_CHECKS, seen, "Confirmed", "the routes are as wanted"),
         _scaling_active(seen),
         _features_unsupported(seen),
@@ -206,7 +232,7 @@ def _model_ready(seen: Pass) -> Condition:
     target = seen.plan.target
     if target and seen.observed.ready(target.name):
         return Condition("ModelReady", True, "Loaded", f"{target.name} answers inferences")
-    for check in (_suspended, _target_fails):
+    for check in (_suspended, _rejected, _target_fails):
         if problem := check(seen):
             return Condition("ModelReady", False, *problem)
     return Condition("ModelReady", False, "NotLoaded", "no pod has answered an inference yet")
@@ -252,6 +278,8 @@ def _stalled(seen: Pass) -> Condition:
     found: tuple[str, str] | None = None
     if failure is not None and not failure.retryable:
         found = _target_fails(seen)
+    elif rejected := _rejected(seen):
+        found = rejected
     elif overdue(seen.plan.rollout, seen.now):
         found = ("ProgressDeadlineExceeded", "the rollout has passed its deadline")
     return _flag("Stalled", found, "NotStalled", "nothing is stuck")

@@ -6,7 +6,7 @@ from typing import Any
 
 from modelyard_operator.drift import differs
 from modelyard_operator.errors import InvalidSpecError, ModelyardOperatorError
-from modelyard_operator.failures import Failure, find_failure
+from modelyard_operator.failures import Failure
 from modelyard_operator.files import read_files
 from modelyard_operator.observed import Observed
 from modelyard_operator.plan import Plan
@@ -115,7 +115,7 @@ def _target(
     observed: Observed, settings: OperatorSettings
 ) -> tuple[Revision | None, ModelyardOperatorError | None]:
     model_deployment = observed.model_deployment
-    if observed.rejection:
+    if observed.rejection and observed.rejection.permanent:
         return None, observed.rejection
     try:
         check_spec(model_deployment, settings)
@@ -125,7 +125,7 @@ def _target(
         )
     except InvalidSpecError as problem:
         return None, problem
-    return revision, None
+    return revision, observed.rejection  # one that may pass keeps nobody from trying again
 
 
 def check_spec(model_deployment: ModelDeployment, settings: OperatorSettings) -> None:
@@ -232,7 +232,7 @@ def _failure(
         return Failure.of(problem) if problem else None
     if target.name == rollout.stable and observed.ready(target.name):
         return None
-    return find_failure(observed, target.name, observed.model_deployment.spec.accelerator)
+    return observed.failure(target.name)
 
 
 def _verification(revision: Revision, rollout: Rollout) -> Verification | None:

@@ -9,6 +9,7 @@ ModelyardOperatorError
 └── ClusterError          retry: the API server did not do what was asked
     ├── ClusterConflictError   the object moved on; look again at once
     ├── ClusterForbiddenError  RBAC or admission refuses
+    │   └── QuotaExceededError     a quota of the namespace refuses a child
     ├── ClusterRejectedError   the API server refuses the object as invalid
     └── ClusterGoneError       the object or its namespace is being deleted
 
@@ -78,9 +79,17 @@ class ClusterConflictError(ClusterError):
 
 
 class ClusterForbiddenError(ClusterError):
-    """RBAC, quota or an admission policy refuses (HTTP 403)."""
+    """RBAC or an admission policy refuses (HTTP 403)."""
 
     reason = "Forbidden"
+    hint = "give the operator the right, or correct the admission policy"
+
+
+class QuotaExceededError(ClusterForbiddenError):
+    """A ResourceQuota of the namespace has no room for one of the children (HTTP 403)."""
+
+    reason = "NamespaceQuotaExceeded"
+    hint = "free objects of the kind that the message names, or have the ResourceQuota raised"
 
 
 class ClusterRejectedError(ClusterError):

@@ -43,3 +43,4 @@ OWNED_KINDS: Final = (*CHILD_KINDS, POD)
 WATCHED_KINDS: Final = (MODEL_DEPLOYMENT, *OWNED_KINDS)
 BY_NAME: Final = {kind.name: kind for kind in WATCHED_KINDS}
 EVENT: Final = Kind("", "v1", "events", "Event")
+NODE: Final = Kind("", "v1", "nodes", "Node")

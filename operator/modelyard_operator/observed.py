@@ -5,13 +5,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from modelyard_operator.analysis.findings import Findings
+from modelyard_operator.devices import Inventory
 from modelyard_operator.errors import ModelyardOperatorError
+from modelyard_operator.failures import Failure, RevisionView, find_failure, find_shortage
 from modelyard_operator.files import Contents
+from modelyard_operator.pods import is_placed, is_ready
 from modelyard_operator.resources import labels, names
 from modelyard_operator.resources.service import selected_revision
 from modelyard_operator.revision import Revision
+from modelyard_operator.rollout.judgement import Judgement, Verdict
 from modelyard_operator.rollout.state import World
-from modelyard_operator.spec import ModelDeployment
+from modelyard_operator.spec import AcceleratorSpec, ModelDeployment
 from modelyard_operator.traffic.capabilities import Proxy
 from modelyard_operator.traffic.ingress import backend_of, canary_weight_of
 
@@ -31,6 +35,8 @@ class Observed:
         rejection: Why the API server refused a child of this generation, if it did.
         config_maps: ``data`` of the ConfigMaps that the spec names; None where there is no such one.
         findings: What the pods say of themselves.
+        events: The kubelet's Events by uid of the pod, of the pods that nothing else explains.
+        inventory: Devices of the cluster, looked up while pods wait for one; None when unknown.
     """
 
     model_deployment: ModelDeployment
@@ -39,6 +45,8 @@ class Observed:
     rejection: ModelyardOperatorError | None = None
     config_maps: Mapping[str, Contents | None] = field(default_factory=dict)
     findings: Findings = field(default_factory=Findings)
+    events: Mapping[str, tuple[Manifest, ...]] = field(default_factory=dict)
+    inventory: Inventory | None = None
 
     @property
     def history(self) -> tuple[Revision, ...]:
@@ -70,6 +78,32 @@ class Observed:
         """Return how many pods of a revision are ready."""
         return sum(is_ready(pod) for pod in self.pods_of(revision))
 
+    def view(self, revision: str | None) -> RevisionView:
+        """Return what is known of a revision's trouble."""
+        pods = sorted(
+            (pod for pod in self.pods_of(revision) if not is_ready(pod)),
+            key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")),
+            reverse=True,
+        )
+        accelerator = self._accelerator(revision)
+        devices = self.inventory.count(accelerator) if self.inventory and accelerator else None
+        return RevisionView(
+            revision=revision,
+            pods=tuple(pods),
+            workload=self.workloads.get(revision or "", {}),
+            accelerator=accelerator,
+            events=self.events,
+            devices=devices,
+        )
+
+    def failure(self, revision: str | None) -> Failure | None:
+        """Return why a revision does not serve; None when nothing says that it will not."""
+        return find_failure(self.view(revision))
+
+    def shortage(self, revision: str | None) -> Failure | None:
+        """Return what the cluster lacks for a revision's pods; None when each has its place."""
+        return find_shortage(self.view(revision))
+
     def world(self, proxy: Proxy) -> World:
         """Return what the rollout machine looks at."""
         name = self.model_deployment.name
@@ -92,10 +126,33 @@ class Observed:
             judgement=self.findings.judgement,
             shadow=self.findings.shadow,
             signature_change=self.findings.signature_change,
+            placed={
+                revision: sum(map(is_placed, self.pods_of(revision))) for revision in self.workloads
+            },
+            history=tuple(revision.name for revision in self.history),
+            broken=self._broken(),
+            unschedulable=self._unschedulable(),
         )
 
+    def _broken(self) -> dict[str, Judgement]:
+        failures = {revision: self.failure(revision) for revision in self.workloads}
+        return {
+            revision: Judgement(Verdict.FAIL, failure.reason, failure.message)
+            for revision, failure in failures.items()
+            if failure is not None and failure.hard
+        }
 
-def is_ready(pod: Mapping[str, Any]) -> bool:
-    """Tell whether a pod answers requests."""
-    conditions = pod.get("status", {}).get("conditions") or ()
-    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+    def _unschedulable(self) -> dict[str, str]:
+        shortages = {revision: self.shortage(revision) for revision in self.workloads}
+        return {
+            revision: shortage.message
+            for revision, shortage in shortages.items()
+            if shortage is not None
+        }
+
+    def _accelerator(self, revision: str | None) -> AcceleratorSpec | None:
+        """What a revision's pods ask for, which an edit may have changed since."""
+        for record in self.history:
+            if record.name == revision:
+                return record.spec.accelerator
+        return self.model_deployment.spec.accelerator

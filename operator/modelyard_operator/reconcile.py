@@ -18,23 +18,36 @@ from modelyard_operator.drift import differs, stamp
 from modelyard_operator.errors import (
     ChildRejectedError,
     ClusterConflictError,
+    ClusterForbiddenError,
     ClusterRejectedError,
     InvalidPodTemplateError,
     ModelyardOperatorError,
     NotOwnedError,
+    QuotaExceededError,
 )
+from modelyard_operator.events import build_events
 from modelyard_operator.files import config_map_names
+from modelyard_operator.inquiry import Inquiry, asks_again
 from modelyard_operator.observed import Observed
 from modelyard_operator.plan import Plan
 from modelyard_operator.resources import labels
 from modelyard_operator.rollout.machine import SETTLE
 from modelyard_operator.settings import OperatorSettings
-from modelyard_operator.status import build_events, build_status
+from modelyard_operator.status import build_status
 from modelyard_operator.store import Key, Store, controller_uid
 from modelyard_operator.traffic.capabilities import resolve_proxy
 from modelyard_operator.watch import Watch
 
 Manifest = dict[str, Any]
+
+_EXCEEDED: Final = "exceeded quota"
+_REFUSALS: Final = (
+    NotOwnedError,
+    InvalidPodTemplateError,
+    ChildRejectedError,
+    ClusterForbiddenError,
+)
+"""What one child alone is refused with: the others keep their place, and status tells."""
 
 log: Final = structlog.get_logger(__name__)
 
@@ -48,15 +61,20 @@ class Reconciler:
         cluster: Where to write.
         settings: The operator's own settings.
         watch: Who asks the pods.
+        inquiry: What is asked for, and not watched.
     """
 
     store: Store
     cluster: Cluster
     settings: OperatorSettings
     watch: Watch
+    inquiry: Inquiry = field(init=False)
     _accepted: dict[tuple[Key, str, str], tuple[str, str]] = field(default_factory=dict)
     """What the API server made of our last apply: hash and resourceVersion, so that a form of its
     own is not taken for drift."""
+
+    def __post_init__(self) -> None:
+        self.inquiry = Inquiry(self.cluster)
 
     async def reconcile(self, key: Key) -> float | None:
         """Bring one ModelDeployment's children to its spec and report its status.
@@ -93,7 +111,8 @@ class Reconciler:
             raw = await self.cluster.read_config_map(key.namespace, name)
             references.found(key.namespace, name, raw)
         # Named only now, so the first look knew nothing of their contents.
-        return replace(observed, config_maps=references.contents(key))
+        known = replace(observed, config_maps=references.contents(key))
+        return await self.inquiry.complete(known, datetime.now(UTC))
 
     async def _write_status(self, observed: Observed, plan: Plan, now: datetime) -> bool:
         model_deployment = observed.model_deployment
@@ -113,7 +132,7 @@ class Reconciler:
         for manifest in plan.objects:
             try:
                 wrote |= await self._apply_child(key, observed, stamp(manifest))
-            except (NotOwnedError, InvalidPodTemplateError, ChildRejectedError) as error:
+            except _REFUSALS as error:
                 refused = refused or error
         wrote |= await self._scale(key, observed, plan)
         for pod, annotations in plan.pod_annotations.items():
@@ -147,6 +166,10 @@ class Reconciler:
         except ClusterRejectedError as error:
             kind = InvalidPodTemplateError if place[0] == "Deployment" else ChildRejectedError
             raise kind(str(error)) from error
+        except ClusterForbiddenError as error:
+            if _EXCEEDED in str(error):
+                raise QuotaExceededError(str(error)) from error
+            raise
         except ClusterConflictError as error:
             if live is None:
                 raise NotOwnedError(f"{place[0]} {place[1]} exists already: {error}") from error
@@ -210,7 +233,6 @@ def orphans(observed: Observed, plan: Plan) -> Iterable[Manifest]:
 def _seconds_to_wake(observed: Observed, plan: Plan, now: datetime) -> float | None:
     shifted = (observed.model_deployment.status.get("traffic") or {}).get("lastShiftTime")
     settled = datetime.fromisoformat(shifted) + SETTLE if shifted else None
-    times = [
-        moment for moment in (plan.wake, settled, observed.findings.due) if moment and moment > now
-    ]
+    moments = (plan.wake, settled, observed.findings.due, asks_again(observed, now))
+    times = [moment for moment in moments if moment and moment > now]
     return (min(times) - now).total_seconds() if times else None

@@ -69,60 +69,6 @@ def build_addresses(model_deployment: ModelDeployment) -> list[Manifest]:
     return [*external, {"type": "Cluster", "url": inside}]
 
 
-def build_events(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Return the Events of a change of status, each as type, reason and message.
-
-    Only transitions make Events, and no message counts, so that repeats fold into one.
-    """
-    events: list[tuple[str, str, str]] = []
-    old, new = before.get("failure") or {}, after.get("failure") or {}
-    if new and _failure_identity(old) != _failure_identity(new):
-        where = f"{new['revision']}: " if "revision" in new else ""
-        events.append(("Warning", new["reason"], f"{where}{new['message']} ({new['hint']})"))
-    was, is_ = _by_type(before), _by_type(after)
-    stalled = is_["Stalled"]
-    known = was.get("Stalled", {}).get("reason") == stalled["reason"]
-    if not new and stalled["status"] == "True" and not known:
-        events.append(("Warning", stalled["reason"], stalled["message"]))
-    events.extend(_rollout_events(before, after))
-    ready = is_["Ready"]
-    if ready["status"] == "True" and was.get("Ready", {}).get("status") != "True":
-        events.append(("Normal", "Ready", ready["message"]))
-    return events
-
-
-def _failure_identity(failure: Mapping[str, Any]) -> tuple[Any, ...]:
-    """A pod that is tried again may put the same failure in other words; a spec does not."""
-    revision = failure.get("revision")
-    return failure.get("reason"), revision, None if revision else failure.get("message")
-
-
-def _rollout_events(
-    before: Mapping[str, Any], after: Mapping[str, Any]
-) -> list[tuple[str, str, str]]:
-    old, new = before.get("rollout") or {}, after["rollout"]
-    if old.get("state") == new["state"] and old.get("step") == new.get("step"):
-        return []
-    candidate = (after.get("candidate") or {}).get("revision", "")
-    stable = (after.get("stable") or {}).get("revision", "")
-    weight = new.get("weight", 0)
-    texts = {
-        "Warming": ("RolloutStarted", f"{candidate} is being prepared beside {stable}")
-        if old.get("state") == "Idle"
-        else None,
-        "Shifting": ("Shifting", f"{weight} % of the requests move to {candidate}"),
-        "Paused": ("RolloutPaused", f"paused at {weight} % ({new.get('pausedReason')})"),
-        "Promoting": ("Promoted", f"{stable} is stable now"),
-        "RollingBack": ("RolloutDropped", f"another edit: traffic returns to {stable}"),
-    }
-    text = texts.get(new["state"])
-    return [("Normal", *text)] if text else []
-
-
-def _by_type(status: Mapping[str, Any]) -> dict[str, Manifest]:
-    return {condition["type"]: condition for condition in status.get("conditions") or ()}
-
-
 def _traffic(plan: Plan, last_shift: datetime | None) -> Manifest:
     proxy = plan.traffic.proxy
     traffic: Manifest = {

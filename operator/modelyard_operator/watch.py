@@ -20,7 +20,8 @@ from modelyard_operator.analysis.shadow import SHADOW_SERIES, add_copies, judge_
 from modelyard_operator.analysis.verdicts import judge
 from modelyard_operator.analysis.windows import Window, open_window, window_of
 from modelyard_operator.errors import ScrapeError
-from modelyard_operator.observed import Observed, is_ready
+from modelyard_operator.observed import Observed
+from modelyard_operator.pods import is_ready
 from modelyard_operator.rollout.evidence import Evidence, MetricEvidence
 from modelyard_operator.rollout.judgement import Judgement, Verdict
 from modelyard_operator.rollout.state import Rollout, RolloutState, World

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from modelyard_operator.kinds import CHILD_KINDS, EVENT, MODEL_DEPLOYMENT, POD
+from modelyard_operator.kinds import CHILD_KINDS, EVENT, MODEL_DEPLOYMENT, NODE, POD
 from modelyard_operator.settings import OperatorSettings
 from testkit.chart import CHART, pick, render, run_helm
 from testkit.crd import load_crd
@@ -54,7 +54,7 @@ def _needed() -> set[tuple[str, str, str]]:
     # For blockOwnerDeletion, which the children's owner references set.
     needs[MODEL_DEPLOYMENT.group, f"{MODEL_DEPLOYMENT.plural}/finalizers"] = {"update"}
     needs[POD.group, POD.plural] = {"get", "list", "watch", "patch"}
-    needs[EVENT.group, EVENT.plural] = {"create"}
+    needs[EVENT.group, EVENT.plural] = {"create", "list"}
     needs["apps", "deployments/scale"] = {"patch"}
     return {(*where, verb) for where, verbs in needs.items() for verb in verbs}
 
@@ -103,7 +103,7 @@ def test_the_environment_is_what_the_settings_read(
 def test_cluster_wide_it_gets_what_it_calls_and_no_more() -> None:
     objects = render()
     (role,) = _operator_roles(objects, "ClusterRole")
-    assert _granted(role["rules"]) == _needed()
+    assert _granted(role["rules"]) == _needed() | {(NODE.group, NODE.plural, "list")}
     assert pick(objects, "Role") == []
     (binding,) = pick(objects, "ClusterRoleBinding")
     (account,) = pick(objects, "ServiceAccount")

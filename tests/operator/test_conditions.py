@@ -10,7 +10,7 @@ from modelyard_operator.failures import Failure
 from modelyard_operator.observed import Observed
 from modelyard_operator.plan import Plan
 from modelyard_operator.rollout.machine import SETTLE
-from modelyard_operator.rollout.state import PlannedStep, Rollout, RolloutState
+from modelyard_operator.rollout.state import LastRollback, PlannedStep, Rollout, RolloutState
 from testkit.operator_cluster import Bench
 from testkit.operator_objects import (
     EXPOSED,
@@ -80,6 +80,7 @@ def test_all_is_well() -> None:
         "Progressing": False,
         "ModelReady": True,
         "Verified": None,
+        "CapacityAvailable": True,
         "RoutesReady": True,
         "ScalingActive": False,
         "FeaturesUnsupported": False,
@@ -164,6 +165,39 @@ def test_a_failure_that_waiting_does_not_mend_is_stalled() -> None:
     waiting = replace(bad, plan=replace(bad.plan, failure=passing))
     assert said(waiting, "Stalled") == (False, "NotStalled")
     assert said(waiting, "Reconciling") == (True, "UnsupportedURIScheme")
+
+
+def test_a_rejected_revision_ends_the_wait_of_who_applied_it() -> None:
+    target = look().plan.rollout.stable
+    assert target is not None
+    last = LastRollback(
+        revision=target, reason="Errors", message="30 of 40 requests failed", time=NOW
+    )
+    rejected = Rollout(
+        state=S.ROLLED_BACK, stable="fraud-old", rejected=(target,), last_rollback=last
+    )
+    seen = look()
+    seen = replace(seen, plan=replace(seen.plan, rollout=rejected))
+    assert said(seen, "Ready") == (False, "Rejected")
+    assert said(seen, "Stalled") == (True, "Rejected")
+    assert said(seen, "Reconciling") == (False, "Done")
+    message = conditions(seen)["Stalled"].message
+    assert "30 of 40 requests failed; fraud-old serves" in message
+    assert f"retry@{target}" in message
+    again = rejected.model_copy(update={"candidate": target, "state": S.WARMING})
+    retried = replace(seen, plan=replace(seen.plan, rollout=again))
+    assert said(retried, "Stalled") == (False, "NotStalled")
+
+
+def test_a_pod_without_a_place_is_a_lack_of_capacity() -> None:
+    scheduled = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
+    waiting = scheduled | {"message": "0/3 nodes are available: 3 Insufficient cpu."}
+    target = look().plan.rollout.stable
+    assert target is not None
+    seen = look(pod(target, "waits", conditions=[waiting]))
+    assert said(seen, "CapacityAvailable") == (False, "InsufficientCPU")
+    assert conditions(seen)["CapacityAvailable"].message == f"{target}: {waiting['message']}"
+    assert said(seen, "Ready") == (True, "Serving")
 
 
 def test_a_suspended_object_is_not_busy() -> None:

@@ -1,10 +1,16 @@
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from modelyard_operator.errors import InvalidSpecError
-from modelyard_operator.failures import MESSAGE_LIMIT, Failure, find_failure
+from modelyard_operator.failures import (
+    MESSAGE_LIMIT,
+    Failure,
+    RevisionView,
+    find_failure,
+)
 from modelyard_operator.resources.workload import build_workload
 from modelyard_operator.spec import AcceleratorSpec
 from testkit.operator_objects import live, model_deployment, observe, pod, revision_of
@@ -19,6 +25,8 @@ FETCH = (
     "AccessDenied",
     "DigestMismatch",
     "SourceUnreachable",
+    "SourceNotResolved",
+    "SourceNotTrusted",
     "InsufficientStorage",
     "InvalidSettings",
 )
@@ -60,14 +68,18 @@ def runtime(*, init: Any = (), **states: Any) -> dict[str, Any]:
     )
 
 
-def found(*objects: Any, accelerator: AcceleratorSpec | None = None) -> Failure:
-    failure = find_failure(observe(OWNER, *objects), REVISION, accelerator)
+def seen(*objects: Any, **given: Any) -> RevisionView:
+    return replace(observe(OWNER, *objects).view(REVISION), **given)
+
+
+def found(*objects: Any, **given: Any) -> Failure:
+    failure = find_failure(seen(*objects, **given))
     assert failure is not None
     return failure
 
 
-def nothing(*objects: Any) -> bool:
-    return find_failure(observe(OWNER, *objects), REVISION, None) is None
+def nothing(*objects: Any, **given: Any) -> bool:
+    return find_failure(seen(*objects, **given)) is None
 
 
 @pytest.mark.parametrize("retryable", [True, False])
@@ -178,10 +190,10 @@ NO_GPU = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu. preemption: 0/
 def test_a_missing_device_is_told_from_other_shortages() -> None:
     short = found(scheduled(NO_GPU), accelerator=GPU)
     assert (short.reason, short.retryable) == ("InsufficientAccelerator", True)
-    assert short.message == f"no node has 2 nvidia.com/gpu free: {NO_GPU}"
+    assert short.message == f"needs 2 nvidia.com/gpu, and no node has them free: {NO_GPU}"
     assert short.last_time == ENDED
     other = found(scheduled("0/3 nodes are available: 3 Insufficient cpu."), accelerator=GPU)
-    assert other.reason == "Unschedulable"
+    assert other.reason == "InsufficientCPU"
     assert found(scheduled(NO_GPU)).reason == "Unschedulable"
     assert nothing(scheduled("gated", "SchedulingGated"))
 
@@ -200,7 +212,7 @@ def test_pods_that_may_not_be_made() -> None:
     }
     failure = found(workload({"type": "Available", "status": "False"}, quota))
     assert (failure.reason, failure.pod, failure.message) == (
-        "PodCreationFailed",
+        "QuotaExceeded",
         None,
         quota["message"],
     )

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from modelyard_operator.observed import is_ready
+from modelyard_operator.pods import is_ready
 from modelyard_operator.resources.service import build_cluster_service
 from modelyard_operator.resources.workload import build_workload
 from modelyard_operator.revision import build_controller_revision, target_revision

@@ -6,6 +6,7 @@ from modelyard_operator.errors import (
     ChildRejectedError,
     ClusterConflictError,
     ClusterError,
+    ClusterForbiddenError,
     ClusterRejectedError,
     InvalidPodTemplateError,
     NotOwnedError,
@@ -105,6 +106,35 @@ async def test_retired_records_beyond_the_limit_go(bench: Bench, limit: int) -> 
         await bench.rest()
     records = [name for kind, name in bench.cluster.objects if kind == "ControllerRevision"]
     assert len(records) == 1 + limit
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (
+            ClusterForbiddenError("services is forbidden: exceeded quota: q"),
+            "NamespaceQuotaExceeded",
+        ),
+        (ClusterForbiddenError("services is forbidden: denied by a policy"), "Forbidden"),
+    ],
+)
+async def test_a_child_that_may_not_be_made_is_told_and_tried_again(
+    bench: Bench, error: ClusterForbiddenError, reason: str
+) -> None:
+    bench.cluster.failing["apply", "Service"] = error
+    await bench.once()  # names the candidate
+    for _ in range(2):
+        with pytest.raises(ClusterForbiddenError):
+            await bench.once()
+    assert bench.status["failure"]["reason"] == reason
+    assert str(error) in bench.status["failure"]["message"]
+    stalled = next(c for c in bench.status["conditions"] if c["type"] == "Stalled")
+    assert stalled["status"] == "False"  # it may pass
+    assert "Deployment" in {kind for kind, _ in bench.cluster.objects}
+    bench.cluster.failing.clear()
+    await bench.rest()
+    assert "failure" not in bench.status
+    assert ("Service", "fraud") in bench.cluster.objects
 
 
 async def test_drift_is_repaired(bench: Bench) -> None:

@@ -4,7 +4,8 @@ from typing import Any
 import pytest
 
 from modelyard_operator.desired import desired_state
-from modelyard_operator.status import build_addresses, build_events, build_status
+from modelyard_operator.events import build_events
+from modelyard_operator.status import build_addresses, build_status
 from testkit.operator_cluster import Bench
 from testkit.operator_objects import (
     EXPOSED,

@@ -48,6 +48,10 @@ class RecordingCluster(Cluster):
         self.reads: list[str] = []
         self.forced: dict[Place, bool] = {}
         self.failing: dict[tuple[str, str], ModelyardOperatorError] = {}
+        self.pod_events: dict[str, list[Manifest]] = {}
+        self.nodes: list[Manifest] = []
+        self.pods_on: dict[str, list[Manifest]] = {}
+        self.questions: list[str] = []
         self._version = 10
 
     def _write(self, verb: str, kind: str, name: str) -> None:
@@ -105,6 +109,21 @@ class RecordingCluster(Cluster):
     ) -> None:
         del model_deployment, now
         self.events.append(event)
+
+    async def list_events(self, namespace: str, uid: str) -> list[Manifest]:
+        assert namespace == "ml"
+        self.questions.append(f"events of {uid}")
+        return copy.deepcopy(self.pod_events.get(uid, []))
+
+    async def list_nodes(self) -> list[Manifest]:
+        self.questions.append("nodes")
+        if error := self.failing.get(("list", "Node")):
+            raise error
+        return copy.deepcopy(self.nodes)
+
+    async def list_pods_on(self, node: str) -> list[Manifest]:
+        self.questions.append(f"pods on {node}")
+        return copy.deepcopy(self.pods_on.get(node, []))
 
     async def list_all(self, kind: Kind) -> AsyncIterator[Manifest]:
         if error := self.failing.get(("list", kind.name)):
