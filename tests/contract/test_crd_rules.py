@@ -71,6 +71,17 @@ def test_columns_and_scale_read_fields_that_exist() -> None:
             assert path.replace('[?(@.type=="Ready")]', "[]") in known, path
 
 
+def test_no_description_runs_into_a_key() -> None:
+    known = {
+        "type", "format", "enum", "default", "description", "pattern", "properties", "required",
+        "items", "additionalProperties", "anyOf", "minimum", "maximum", "minLength", "maxLength",
+        "minItems", "maxItems", "maxProperties",
+    }  # fmt: skip
+    for path, child in walk(object_schema(), ""):
+        stray = {key for key in child if key not in known and not key.startswith("x-kubernetes-")}
+        assert stray == set(), path
+
+
 @pytest.mark.parametrize("root", ["spec", "status"])
 def test_everything_has_a_limit(root: str) -> None:
     schema = {"spec": spec_schema(), "status": status_schema()}[root]
