@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Self
 
+from modelyard_operator.analysis.objectives import CONDITION as OBJECTIVES_MET
 from modelyard_operator.observed import Observed
 from modelyard_operator.plan import Plan
 from modelyard_operator.resources import labels
@@ -177,6 +178,7 @@ def build_conditions(seen: Pass) -> list[Condition]:
         _verified(seen),
         _judge("CapacityAvailable", (_no_room,), seen, "Scheduled", "no pod waits for room"),
         _judge("RoutesReady", ROUTES_CHECKS, seen, "Confirmed", "the routes are as wanted"),
+        _objectives_met(seen),
         _scaling_active(seen),
         _features_unsupported(seen),
         _flag("Suspended", _suspended(seen), "NotSuspended", "spec.suspend is false"),
@@ -241,6 +243,9 @@ def _model_ready(seen: Pass) -> Condition:
 def _verified(seen: Pass) -> Condition:
     """A pod of a revision that is new turns ready only after its golden requests agree."""
     target, failure = seen.plan.target, seen.plan.failure
+    for revision, problem in seen.observed.findings.unverified.items():
+        text = f"a pod of {revision} that started later: {problem}"
+        return Condition("Verified", False, VERIFICATION_FAILED, text)
     if failure is not None and failure.reason == VERIFICATION_FAILED:
         return Condition("Verified", False, failure.reason, f"{failure.message} ({failure.hint})")
     if target is None or target.spec.rollout.verification is None:
@@ -249,6 +254,17 @@ def _verified(seen: Pass) -> Condition:
         text = f"{target.name} answered the golden requests as recorded before it was let in"
         return Condition("Verified", True, "Passed", text)
     return Condition("Verified", None, "Pending", f"no pod of {target.name} has answered them yet")
+
+
+def _objectives_met(seen: Pass) -> Condition:
+    metrics = seen.observed.model_deployment.spec.rollout.analysis.metrics
+    if all(metric.max is None for metric in metrics):
+        return Condition(OBJECTIVES_MET, None, "NoObjectives", "no metric has a max")
+    if seen.plan.rollout.state not in {RolloutState.IDLE, RolloutState.ROLLED_BACK}:
+        return Condition(OBJECTIVES_MET, None, "RolloutInProgress", "the rollout judges by them")
+    if broken := seen.observed.findings.objective:
+        return Condition(OBJECTIVES_MET, False, broken.reason, broken.message)
+    return Condition(OBJECTIVES_MET, True, "Kept", "nothing shows that a max is exceeded")
 
 
 def _scaling_active(seen: Pass) -> Condition:

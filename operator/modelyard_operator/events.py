@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
+from modelyard_operator.analysis.objectives import CONDITION as OBJECTIVES_MET
+
 Status = Mapping[str, Any]
 Event = tuple[str, str, str]
 """Type, reason and message."""
@@ -35,6 +37,7 @@ def build_events(before: Status, after: Status) -> list[Event]:
     became_ready = ready["status"] == "True" and was.get("Ready", {}).get("status") != "True"
     return [
         *_failure_events(before, after),
+        *_objective_events(was, is_),
         *_rollout_events(before, after),
         *_command_events(before, after),
         *([("Normal", "Ready", ready["message"])] if became_ready else []),
@@ -52,6 +55,13 @@ def _failure_events(before: Status, after: Status) -> list[Event]:
     if not new and stalled["status"] == "True" and not known:
         events.append(("Warning", stalled["reason"], stalled["message"]))
     return events
+
+
+def _objective_events(was: Mapping[str, Status], is_: Mapping[str, Status]) -> list[Event]:
+    old, new = was.get(OBJECTIVES_MET, {}), is_.get(OBJECTIVES_MET, {})
+    if new.get("status") == "False" and old.get("status") != "False":
+        return [("Warning", new["reason"], new["message"])]
+    return []
 
 
 def _failure_identity(failure: Status) -> tuple[Any, ...]:

@@ -132,6 +132,7 @@ class Observed:
             history=tuple(revision.name for revision in self.history),
             broken=self._broken(),
             unschedulable=self._unschedulable(),
+            signature_unknown=self.findings.signature_unknown,
         )
 
     def _broken(self) -> dict[str, Judgement]:

@@ -6,7 +6,7 @@ nothing is invented.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -16,10 +16,17 @@ from modelyard_operator.analysis.accumulate import accumulate, evaluate
 from modelyard_operator.analysis.counters import Counters, series_names, tally
 from modelyard_operator.analysis.findings import Findings
 from modelyard_operator.analysis.ledger import Ledger
+from modelyard_operator.analysis.objectives import go_on, judge_objective, objective_of
 from modelyard_operator.analysis.shadow import SHADOW_SERIES, add_copies, judge_shadow
-from modelyard_operator.analysis.verdicts import judge
-from modelyard_operator.analysis.windows import Window, open_window, window_of
+from modelyard_operator.analysis.verdicts import Question, judge
+from modelyard_operator.analysis.windows import (
+    AFTER_THE_STEPS,
+    Window,
+    open_window,
+    window_of,
+)
 from modelyard_operator.errors import ScrapeError
+from modelyard_operator.inspection import Inspection
 from modelyard_operator.observed import Observed
 from modelyard_operator.pods import is_ready
 from modelyard_operator.rollout.evidence import Evidence, MetricEvidence
@@ -31,6 +38,10 @@ from modelyard_operator.sources import PodSource, PrometheusSource, Source
 from modelyard_operator.spec import MetricSpec
 from modelyard_operator.store import Key
 
+GUARD_INTERVAL: Final = timedelta(seconds=30)
+"""Between scrapes of a stable revision that has promised limits."""
+RESTING: Final = frozenset({RolloutState.IDLE, RolloutState.ROLLED_BACK})
+"""States in which stable is alone."""
 LONGEST_INTERVAL: Final = timedelta(seconds=60)
 """Between scrapes while the source does not answer."""
 
@@ -46,6 +57,10 @@ class _Memory:
     window: object
     due: datetime
     ledgers: dict[str, Ledger] = field(default_factory=dict)
+    evidence: Evidence = field(default_factory=Evidence)
+    """Of stable outside rollouts, which is not kept in status."""
+    objective: Judgement | None = None
+    """The limit that stable breaks."""
 
     def grown(self, revision: str, readings: Mapping[str, Counters]) -> list[Counters]:
         return self.ledgers.setdefault(revision, Ledger()).grown(readings)
@@ -63,6 +78,7 @@ class Watch:
         self.scraper = scraper
         self.settings = settings
         self._memories: dict[Key, _Memory] = {}
+        self._inspection = Inspection(scraper)
 
     async def look(self, key: Key, observed: Observed, world: World, now: datetime) -> Findings:
         """Ask the pods what the rollout's state needs to know, if it is time to.
@@ -77,24 +93,42 @@ class Watch:
         if rollout is None or observed.model_deployment.spec.suspend:
             self.forget(key)
             return Findings()
+        found = await self._judged(key, observed, rollout, world, now)
+        said = await self._inspection.inspect(key, observed, rollout, now)
+        times = [due for due in (found.due, said.due) if due]
+        return replace(
+            found,
+            signature_change=said.signature_change,
+            signature_unknown=said.signature_unknown,
+            unverified=said.unverified,
+            due=min(times, default=None),
+        )
+
+    async def _judged(
+        self, key: Key, observed: Observed, rollout: Rollout, world: World, now: datetime
+    ) -> Findings:
+        """Look at what the state is about: copies, a window of the analysis, or stable's limits."""
         if rollout.state is RolloutState.SHADOWING:
             return await self._shadow(key, observed, rollout, now)
         spec = observed.model_deployment.spec.rollout.analysis
         if window := window_of(spec, rollout, world, now):
             return await self._analyse(key, observed, rollout, window, now)
-        self.forget(key)
+        if rollout.state in RESTING and any(metric.max is not None for metric in spec.metrics):
+            return await self._guard(key, observed, rollout, now)
+        self._memories.pop(key, None)
         return Findings()
 
     def forget(self, key: Key) -> None:
-        """Drop what is remembered: no window runs."""
+        """Drop what is remembered of a ModelDeployment."""
         self._memories.pop(key, None)
+        self._inspection.forget(key)
 
     async def _analyse(
         self, key: Key, observed: Observed, rollout: Rollout, window: Window, now: datetime
     ) -> Findings:
         """Go on with a window, whose figures count from when the routes had settled."""
         if now < window.opens:
-            self.forget(key)
+            self._memories.pop(key, None)
             settling = Judgement(
                 Verdict.UNDECIDED, "Settling", "the routes are given time to settle"
             )
@@ -107,6 +141,30 @@ class Watch:
             memory.due = now + min(LONGEST_INTERVAL, source.interval * 2 ** min(evidence.errors, 8))
         evidence, judgement = judge(window.question, evidence)
         return Findings(analysis=evidence, judgement=judgement, due=memory.due)
+
+    async def _guard(
+        self, key: Key, observed: Observed, rollout: Rollout, now: datetime
+    ) -> Findings:
+        """Hold stable to its limits outside rollouts.
+
+        The evidence is not kept in status, which would be written for ever; only what is broken is.
+        """
+        spec, stable = observed.model_deployment.spec.rollout.analysis, rollout.stable or ""
+        started = key not in self._memories
+        memory = self._remember(key, stable, now)
+        if started:
+            conditions = observed.model_deployment.status.get("conditions") or ()
+            memory.objective = objective_of(conditions)
+        if now >= memory.due:
+            question = Question(spec, compares=False, baked=True)
+            window = Window(stable, AFTER_THE_STEPS, None, question, opens=now)
+            evidence = open_window(go_on(memory.evidence, now), window, rollout, now)
+            evidence = await self._scrape(observed, window, evidence, memory, now)
+            memory.evidence, memory.objective = judge_objective(
+                question, evidence, memory.objective
+            )
+            memory.due = now + GUARD_INTERVAL
+        return Findings(judgement=memory.objective, objective=memory.objective, due=memory.due)
 
     async def _scrape(
         self,

@@ -4,13 +4,16 @@ from typing import Any
 
 import pytest
 
+from modelyard_operator.analysis.findings import Findings
 from modelyard_operator.conditions import Condition, Pass, build_conditions, progress
 from modelyard_operator.desired import desired_state
 from modelyard_operator.failures import Failure
 from modelyard_operator.observed import Observed
 from modelyard_operator.plan import Plan
+from modelyard_operator.rollout.judgement import Judgement, Verdict
 from modelyard_operator.rollout.machine import SETTLE
 from modelyard_operator.rollout.state import LastRollback, PlannedStep, Rollout, RolloutState
+from modelyard_operator.spec import RolloutSpec
 from testkit.operator_cluster import Bench
 from testkit.operator_objects import (
     EXPOSED,
@@ -82,6 +85,7 @@ def test_all_is_well() -> None:
         "Verified": None,
         "CapacityAvailable": True,
         "RoutesReady": True,
+        "ObjectivesMet": None,
         "ScalingActive": False,
         "FeaturesUnsupported": False,
         "Suspended": False,
@@ -299,3 +303,24 @@ def test_a_plan_is_complete_without_extras() -> None:
     seen = look()
     plan = Plan(seen.plan.rollout, seen.plan.traffic, seen.plan.world, seen.plan.target)
     assert (plan.objects, plan.gaps, plan.wake) == ((), (), None)
+
+
+def test_a_later_pod_that_disagrees_takes_the_verification_back() -> None:
+    seen = look(exposure=EXPOSED)
+    findings = Findings(unverified={"fraud-old": "y differs by 0.3"})
+    seen = replace(seen, observed=replace(seen.observed, findings=findings))
+    assert said(seen, "Verified") == (False, "VerificationFailed")
+
+
+def test_a_broken_limit_is_told_only_where_there_is_one() -> None:
+    metric = {"name": "errors", "builtin": "Errors", "max": "0.01"}
+    owner = look(exposure=EXPOSED).observed.model_deployment
+    spec = RolloutSpec.model_validate({"analysis": {"metrics": [metric]}})
+    owner = owner.model_copy(update={"spec": owner.spec.model_copy(update={"rollout": spec})})
+    seen = look(exposure=EXPOSED)
+    seen = replace(seen, observed=replace(seen.observed, model_deployment=owner))
+    assert said(seen, "ObjectivesMet") == (True, "Kept")
+    broken = Judgement(Verdict.FAIL, "ErrorsAboveMax", "errors: 9 of 100")
+    findings = Findings(objective=broken)
+    seen = replace(seen, observed=replace(seen.observed, findings=findings))
+    assert said(seen, "ObjectivesMet") == (False, "ErrorsAboveMax")

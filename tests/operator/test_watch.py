@@ -68,7 +68,7 @@ async def bench(monkeypatch: pytest.MonkeyPatch) -> Traffic:
 
 async def test_nothing_is_read_before_the_routes_have_settled(bench: Traffic) -> None:
     assert (await bench.judgement()).reason == "Settling"
-    assert bench.pods.asked == []
+    assert bench.pods.scraped() == []
     assert "analysis" not in bench.status["rollout"]
 
 
@@ -76,7 +76,7 @@ async def test_what_was_counted_before_the_window_is_not_evidence(bench: Traffic
     for pod in bench.pods.pods.values():
         pod.count(1000, 1000)
     await bench.pass_time(2)
-    assert len(bench.pods.asked) == 3
+    assert len(bench.pods.scraped()) == 3
     assert (bench.errors.stable.n, bench.errors.candidate.n) == (0, 0)
     await bench.pass_time(1)
     assert (bench.errors.stable.n, bench.errors.candidate.n) == (20, 10)
@@ -162,12 +162,68 @@ async def test_a_weight_that_is_not_confirmed_ends_the_counting(bench: Traffic) 
     weight = "nginx.ingress.kubernetes.io/canary-weight"
     other = {**route["metadata"]["annotations"], weight: "30"}
     bench.put({**route, "metadata": {**route["metadata"], "annotations": other}})
-    asked = len(bench.pods.asked)
+    asked = bench.pods.scraped()
     await bench.once()
-    assert len(bench.pods.asked) == asked
+    assert bench.pods.scraped() == asked
     await bench.until("Analyzing", 50)
     for pod in bench.pods.pods.values():
         pod.count(500, 500)
     await bench.pass_time(2)
     kept = bench.status["rollout"].get("analysis")
     assert kept is None or bench.errors.candidate.n <= before
+
+
+LIMITED: dict[str, Any] = {"metrics": [{**ERRORS, "max": "0.05"}], "minSamples": 100}
+
+
+@pytest.fixture
+async def promised(monkeypatch: pytest.MonkeyPatch) -> Traffic:
+    """A stable revision that has promised at most 5 % errors."""
+    rollout = {**ROLLOUT, "analysis": LIMITED}
+    made = Traffic(raw_model_deployment(replicas=2, exposure=EXPOSED, rollout=rollout), monkeypatch)
+    await made.until("Idle")
+    return made
+
+
+async def serve(bench: Traffic, scrapes: int, *, bad: int) -> dict[str, Any]:
+    """Let each pod answer a hundred requests between two scrapes."""
+    for _ in range(scrapes):
+        delay = await bench.once()
+        while delay == 0:
+            delay = await bench.once()
+        assert delay is not None
+        for pod in bench.pods.pods.values():
+            pod.count(100 - bad, bad)
+        Clock.at += timedelta(seconds=delay)
+    return next(c for c in bench.status["conditions"] if c["type"] == "ObjectivesMet")
+
+
+async def test_stable_is_held_to_its_limits_and_status_is_left_alone(promised: Traffic) -> None:
+    kept = await serve(promised, 5, bad=2)
+    assert (kept["status"], kept["reason"]) == ("True", "Kept")
+    promised.cluster.writes.clear()
+    started = Clock.at
+    await serve(promised, 10, bad=2)
+    assert promised.cluster.writes == []
+    assert Clock.at - started == timedelta(seconds=300)
+
+
+async def test_a_broken_limit_is_told_once_survives_a_restart_and_is_mended(
+    promised: Traffic,
+) -> None:
+    await serve(promised, 3, bad=2)
+    broken = await serve(promised, 10, bad=40)
+    assert (broken["status"], broken["reason"]) == ("False", "ErrorsAboveMax")
+    assert broken["message"].startswith("errors: 252 of 1200; above max 0.05: e-value ")
+    told = [event for event in promised.cluster.events if event[1] == "ErrorsAboveMax"]
+    assert len(told) == 1
+    promised.restart()
+    assert (await serve(promised, 1, bad=2))["status"] == "False"
+    mended = await serve(promised, 4, bad=2)
+    assert (mended["status"], mended["reason"]) == ("True", "Kept")
+
+
+async def test_without_a_limit_nobody_is_asked_at_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(raw_model_deployment(replicas=2, exposure=EXPOSED, rollout=ROLLOUT), monkeypatch)
+    await bench.rest()
+    assert bench.pods.asked == []

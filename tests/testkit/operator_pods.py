@@ -83,5 +83,8 @@ class AnsweringPods(Scraper):
                 found[name] = pod.text(path)
         return found
 
+    def scraped(self) -> list[str]:
+        return [address for address, path in self.asked if path == "/metrics"]
+
     def of(self, revision: str) -> list[AnsweringPod]:
         return [pod for pod in self.pods.values() if pod.revision == revision]

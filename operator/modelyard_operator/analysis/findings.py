@@ -22,6 +22,7 @@ class Findings:
         signature_unknown: Both have ready pods, and one of them has not said yet what it takes.
         unverified: Ready pods that answer golden requests otherwise than recorded: what is wrong, by
             revision.
+        objective: A limit that stable breaks outside rollouts; None while it keeps them.
         due: When there is something to be learnt again; None when only an event can bring it.
     """
 
@@ -32,6 +33,7 @@ class Findings:
     signature_change: str | None = None
     signature_unknown: bool = False
     unverified: Mapping[str, str] = field(default_factory=dict)
+    objective: Judgement | None = None
     due: datetime | None = None
 
     def added_to(self, rollout: Rollout) -> Rollout:

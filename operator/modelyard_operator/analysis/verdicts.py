@@ -183,8 +183,11 @@ def _above(metric: MetricSpec, counts: Counts) -> bool:
 
 
 def _figures(seen: MetricEvidence, *, compares: bool = True) -> str:
-    ours = f"{seen.metric}: candidate {seen.candidate.bad} of {seen.candidate.n}"
-    return f"{ours}, stable {seen.stable.bad} of {seen.stable.n}" if compares else ours
+    ours = seen.candidate
+    if not compares:
+        return f"{seen.metric}: {ours.bad} of {ours.n}"
+    theirs = seen.stable
+    return f"{seen.metric}: candidate {ours.bad} of {ours.n}, stable {theirs.bad} of {theirs.n}"
 
 
 def _since(evidence: Evidence, said: Judgement) -> Judgement:

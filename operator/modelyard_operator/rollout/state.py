@@ -197,6 +197,7 @@ class World:
             out of memory, cannot be loaded, or answers golden requests wrongly.
         unschedulable: Revisions with a pod that finds no room, each in the scheduler's words.
         signature_change: How the candidate's inputs or outputs differ from stable's, in a sentence.
+        signature_unknown: Both have ready pods, and one of them has not said yet what it takes.
     """
 
     ready: Mapping[str, int] = field(default_factory=dict)
@@ -213,6 +214,7 @@ class World:
     broken: Mapping[str, Judgement] = field(default_factory=dict)
     unschedulable: Mapping[str, str] = field(default_factory=dict)
     signature_change: str | None = None
+    signature_unknown: bool = False
 
     @property
     def weights(self) -> dict[str, int]:

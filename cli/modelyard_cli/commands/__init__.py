@@ -1,1 +1,0 @@
-"""The subcommands, in groups: options in, text out."""

@@ -1,1 +1,0 @@
-"""What is known → what is shown; pure."""
