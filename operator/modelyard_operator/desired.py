@@ -74,7 +74,7 @@ def desired_state(observed: Observed, settings: OperatorSettings, now: datetime)
         command = model_deployment.annotations.get(labels.ROLLOUT_COMMAND)
         before = apply_command(before, command, world, now)
     rollout = decide(ask, before, world, now) if ask.target else before or Rollout()
-    traffic = TrafficPlan(spec.exposure, proxy, backends(rollout, world))
+    traffic = TrafficPlan(spec.exposure, proxy, backends(rollout, world), match=spec.rollout.match)
     revisions = _live_revisions(observed, rollout, target)
     sizes = {one.name: size(ask, rollout, world, one.name) for one in revisions}
     objects: list[Manifest] = []

@@ -65,14 +65,20 @@ def resolve_proxy(exposure: ExposureSpec, settings: OperatorSettings) -> Proxy:
 def unsupported(spec: ModelDeploymentSpec, proxy: Proxy) -> tuple[str, ...]:
     """Return one sentence for each feature asked for that the proxy does not have."""
     takes_over = "a candidate takes over at once when it is ready"
+    pinned = "rollout.match: {}; no header reaches a candidate"
     if not proxy.routed:
         # The default steps are nobody's wish, so that a minimal object is not told of them.
         asked = spec.rollout.steps not in {DEFAULT_STEPS, DEFAULT_STEPS[-1:]}
-        return (f"rollout.steps: there is no external route to divide; {takes_over}",) * asked
+        no_route = "there is no external route to divide"
+        return (
+            *(f"rollout.steps: {no_route}; {takes_over}",) * asked,
+            *(pinned.format(no_route),) * bool(spec.rollout.match),
+        )
     gaps: list[str] = []
     named = f"IngressClass {proxy.ingress_class or '(cluster default)'} has no profile"
     if not CAPABILITIES[proxy.profile].canary:
         gaps.append(f"rollout.steps: {named}; {takes_over}")
+        gaps.extend([pinned.format(named)] if spec.rollout.match else [])
     if not CAPABILITIES[proxy.profile].annotations:
         gaps.append(f"exposure.timeoutSeconds: {named}; the proxy's own limits apply")
     return tuple(gaps)

@@ -22,6 +22,8 @@ Manifest = dict[str, Any]
 PREFIX: Final = "nginx.ingress.kubernetes.io/"
 CANARY: Final = f"{PREFIX}canary"
 CANARY_WEIGHT: Final = f"{PREFIX}canary-weight"
+CANARY_HEADER: Final = f"{PREFIX}canary-by-header"
+CANARY_HEADER_VALUE: Final = f"{PREFIX}canary-by-header-value"
 
 
 def render_ingresses(model_deployment: ModelDeployment, plan: TrafficPlan) -> list[Manifest]:
@@ -43,7 +45,7 @@ def render_ingresses(model_deployment: ModelDeployment, plan: TrafficPlan) -> li
         plan,
         name=names.canary_ingress(model_deployment.name),
         service=backends.canary,
-        annotations={CANARY: "true", CANARY_WEIGHT: str(backends.weight)},
+        annotations=_canary_annotations(plan),
     )
     return [primary, canary]
 
@@ -62,6 +64,15 @@ def canary_weight_of(ingress: Mapping[str, Any]) -> int:
     annotations = ingress["metadata"].get("annotations") or {}
     weight = annotations.get(CANARY_WEIGHT, "")
     return int(weight) if annotations.get(CANARY) == "true" and weight.isdecimal() else 0
+
+
+def _canary_annotations(plan: TrafficPlan) -> dict[str, str]:
+    """The share, and a header that beats it; the annotations know one header, and so the CRD."""
+    annotations = {CANARY: "true", CANARY_WEIGHT: str(plan.backends.weight)}
+    for match in plan.match:
+        annotations[CANARY_HEADER] = match.header.name
+        annotations[CANARY_HEADER_VALUE] = match.header.value
+    return annotations
 
 
 def _primary_annotations(plan: TrafficPlan) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from modelyard_operator.rollout.machine import Backends
-from modelyard_operator.spec import ExposureSpec
+from modelyard_operator.spec import ExposureSpec, MatchSpec
 from modelyard_operator.traffic.capabilities import Proxy
 
 
@@ -15,11 +15,13 @@ class TrafficPlan:
         exposure: Hosts, path, limits and certificate, as the user wrote them.
         proxy: The proxy that the routes are written for.
         backends: Revisions and the share of the second; a revision's Service has its name.
+        match: Requests that go to the second whatever its share.
     """
 
     exposure: ExposureSpec
     proxy: Proxy
     backends: Backends
+    match: tuple[MatchSpec, ...] = ()
 
     @property
     def weights(self) -> dict[str, int]:

@@ -48,6 +48,22 @@ def test_the_canary_carries_the_weight_and_nothing_else() -> None:
     }
 
 
+def test_testers_reach_the_canary_by_a_header() -> None:
+    match = [{"header": {"name": "X-Canary", "value": "always"}}]
+    owner = model_deployment(exposure=EXPOSED, rollout={"match": match})
+    proxy = resolve_proxy(owner.spec.exposure, operator_settings())
+    plan = TrafficPlan(owner.spec.exposure, proxy, PAIR, match=owner.spec.rollout.match)
+    primary, canary = render_ingresses(owner, plan)
+    annotations = canary["metadata"]["annotations"]
+    assert annotations[f"{PREFIX}canary-by-header"] == "X-Canary"
+    assert annotations[f"{PREFIX}canary-by-header-value"] == "always"
+    assert annotations[f"{PREFIX}canary-weight"] == "25"
+    assert not any("canary" in key for key in primary["metadata"]["annotations"])
+    assert unsupported(owner.spec, proxy) == ()
+    for other in (Proxy("", "none", routed=True), Proxy("", "none", routed=False)):
+        assert any(gap.startswith("rollout.match: ") for gap in unsupported(owner.spec, other))
+
+
 def test_limits_reach_the_proxy() -> None:
     (primary,) = render(Backends("fraud-a"), timeoutSeconds=7, maxBodyBytes=9)
     annotations = primary["metadata"]["annotations"]

@@ -1,0 +1,1 @@
+"""The subcommands, in groups: options in, text out."""

@@ -1,0 +1,127 @@
+"""Each state of a rollout is a paragraph that says what is waited for, and what to run next."""
+
+from typing import Any, get_args
+
+import pytest
+
+from modelyard_cli.explain import explain
+from modelyard_cli.pauses import PAUSES
+from modelyard_cli.rollout_states import STATES
+from modelyard_operator.rollout.state import Rollout, RolloutState
+from testkit.cli_objects import (
+    CANDIDATE,
+    FIGURES,
+    PREVIOUS,
+    STABLE,
+    arm,
+    at,
+    condition,
+    rolling,
+    seen,
+)
+
+WRITTEN_STATES = sorted(set(RolloutState) - {RolloutState.IDLE})
+
+
+def _pause_reasons(annotation: Any) -> set[str]:
+    found: set[str] = set()
+    for inner in get_args(annotation):
+        found |= {inner} if isinstance(inner, str) else _pause_reasons(inner)
+    return found
+
+
+WRITTEN_PAUSES = sorted(_pause_reasons(Rollout.model_fields["paused_reason"].annotation))
+
+
+@pytest.mark.parametrize("state", WRITTEN_STATES)
+def test_every_state_of_the_machine_is_explained(state: str) -> None:
+    assert state in STATES, f"explain has only generic words for {state}"
+    told = explain(seen(rolling(state, pausedReason="Step", analysis=FIGURES, previous=PREVIOUS)))
+    assert told.text.endswith(".")
+    assert ".." not in told.text
+    assert STABLE in told.text or CANDIDATE in told.text
+    assert told.steps
+
+
+@pytest.mark.parametrize("reason", WRITTEN_PAUSES)
+def test_every_kind_of_pause_is_explained(reason: str) -> None:
+    assert reason in PAUSES, f"explain has only generic words for a pause of kind {reason}"
+    told = explain(seen(rolling("Paused", pausedReason=reason, analysis=FIGURES)))
+    assert told.reason == f"Paused/{reason}"
+    assert told.text.startswith(f"The rollout of {CANDIDATE} is paused at 25 % (step 2 of 4): ")
+    assert told.text.endswith(f"{STABLE} answers 75 % of the requests.")
+    assert len(told.steps) > 1
+    assert any("abort" in step.command for step in told.steps)
+
+
+def test_an_unknown_state_and_pause_are_told_in_the_operators_words() -> None:
+    manifest = rolling("Pondering")
+    manifest["status"]["conditions"].append(condition("Progressing", "True", "x", "it ponders"))
+    assert explain(seen(manifest)).text == (
+        f"The rollout of {CANDIDATE} is in state Pondering: it ponders."
+    )
+    manifest = rolling("Paused", pausedReason="Moon")
+    manifest["status"]["conditions"].append(condition("Progressing", "True", "x", "it is full"))
+    assert "(step 2 of 4): Moon: it is full." in explain(seen(manifest)).text
+
+
+def test_analyzing_shows_the_figures_of_both_arms() -> None:
+    told = explain(seen(rolling("Analyzing", analysis=FIGURES, nextStepTime=at(48))))
+    assert f"Step 2 of 4: 25 % of the requests go to {CANDIDATE} since 4 min" in told.text
+    assert (
+        "errors: 61 of 310 (19.7 %) on the candidate, 3 of 1,200 (0.25 %) on stable, "
+        "e-value 2.12e+05, against max 3.25: Fail." in told.text
+    )
+    assert "The step can end in 48 s." in told.text
+
+
+def test_analyzing_without_figures_says_so() -> None:
+    assert "There are no figures yet." in explain(seen(rolling("Analyzing"))).text
+    told = explain(seen(rolling("Analyzing", analysis={"errors": 3})))
+    assert "The figures could not be read (3 times in a row)" in told.text
+
+
+def test_waiting_for_capacity_shows_what_is_short_and_what_happens_in_the_end() -> None:
+    manifest = rolling("WaitingCapacity", deadlineTime=at(900))
+    short = "needs 1 nvidia.com/gpu, 0 free of 2"
+    manifest["status"]["conditions"].append(
+        condition("CapacityAvailable", "False", "NoRoom", short)
+    )
+    told = explain(seen(manifest))
+    assert f"{CANDIDATE} waits for room in the cluster: {short}." in told.text
+    assert "it is taken back in 15 min." in told.text
+    assert told.steps[0].command == "kubectl describe nodes"
+
+
+def test_a_rejected_revision_is_told_with_its_evidence_and_how_to_try_again() -> None:
+    last = {
+        "revision": CANDIDATE,
+        "reason": "AnalysisFailed",
+        "message": "errors: 61 of 310 (e-value 2.1e5) since 12:00:00",
+        "time": at(-300),
+    }
+    manifest = rolling("RolledBack", rejected=[CANDIDATE], lastRollback=last, weight=0)
+    manifest["status"]["stable"] = arm(STABLE, "7", 100)
+    del manifest["status"]["candidate"]
+    told = explain(seen(manifest))
+    assert told.text.startswith(
+        f"{CANDIDATE} was taken back 5 min ago (AnalysisFailed): errors: 61"
+    )
+    assert f"{STABLE} answers all requests." in told.text
+    commands = [step.command for step in told.steps]
+    assert commands[0] == f"kubectl modelyard diff fraud {STABLE} {CANDIDATE} -n serving"
+    assert commands[1] == "kubectl modelyard retry fraud -n serving"
+
+
+def test_shadowing_shows_agreement() -> None:
+    shadow = {"samples": 420, "agreement": "0.9881"}
+    spec = {"rollout": {"shadow": {"minSamples": 500}}}
+    told = explain(seen(rolling("Shadowing", spec, shadow=shadow)))
+    assert "420 answers were compared, 98.8 % of them agree. 500 are needed." in told.text
+
+
+def test_probation_tells_where_traffic_would_return() -> None:
+    told = explain(seen(rolling("Probation", previous=PREVIOUS, nextStepTime=at(600))))
+    assert f"{PREVIOUS} is kept warm" in told.text
+    assert "ends in 10 min" in told.text
+    assert told.steps[0].command == "kubectl modelyard rollback fraud -n serving"
