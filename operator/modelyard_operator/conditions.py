@@ -22,6 +22,8 @@ from modelyard_operator.rollout.status_part import format_time
 
 Manifest = Mapping[str, Any]
 
+REJECTED: Final = "Rejected"
+"""Reason of Stalled after a rollback, whatever it was rejected for: Ready says that."""
 VERIFICATION_FAILED: Final = "VerificationFailed"
 """Reason of a container's last word: docs/reference/runtime-contract.md."""
 
@@ -109,8 +111,9 @@ def _rejected(seen: Pass) -> tuple[str, str] | None:
     if target is None or target.name not in rollout.rejected or rollout.candidate == target.name:
         return None
     last = rollout.last_rollback
-    why = f": {last.message}" if last is not None and last.revision == target.name else ""
-    return "Rejected", (
+    known = last is not None and last.revision == target.name
+    reason, why = (last.reason, f": {last.message}") if last and known else (REJECTED, "")
+    return reason, (
         f"{target.name} was rejected{why}; {rollout.stable} serves "
         f"(edit the spec, or annotate {labels.ROLLOUT_COMMAND}=retry@{target.name}#1)"
     )
@@ -295,7 +298,7 @@ def _stalled(seen: Pass) -> Condition:
     if failure is not None and not failure.retryable:
         found = _target_fails(seen)
     elif rejected := _rejected(seen):
-        found = rejected
+        found = (REJECTED, rejected[1])
     elif overdue(seen.plan.rollout, seen.now):
         found = ("ProgressDeadlineExceeded", "the rollout has passed its deadline")
     return _flag("Stalled", found, "NotStalled", "nothing is stuck")

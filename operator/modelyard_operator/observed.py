@@ -138,7 +138,7 @@ class Observed:
     def _broken(self) -> dict[str, Judgement]:
         failures = {revision: self.failure(revision) for revision in self.workloads}
         return {
-            revision: Judgement(Verdict.FAIL, failure.reason, failure.message)
+            revision: Judgement(Verdict.FAIL, failure.reason, f"{failure.message} ({failure.hint})")
             for revision, failure in failures.items()
             if failure is not None and failure.hard
         }

@@ -182,7 +182,7 @@ def test_a_rejected_revision_ends_the_wait_of_who_applied_it() -> None:
     )
     seen = look()
     seen = replace(seen, plan=replace(seen.plan, rollout=rejected))
-    assert said(seen, "Ready") == (False, "Rejected")
+    assert said(seen, "Ready") == (False, "Errors")
     assert said(seen, "Stalled") == (True, "Rejected")
     assert said(seen, "Reconciling") == (False, "Done")
     message = conditions(seen)["Stalled"].message

@@ -1,3 +1,4 @@
+import json
 from typing import Any
 
 import pytest
@@ -6,6 +7,7 @@ from modelyard_operator.pods import is_ready
 from modelyard_operator.resources.service import build_cluster_service
 from modelyard_operator.resources.workload import build_workload
 from modelyard_operator.revision import build_controller_revision, target_revision
+from modelyard_operator.rollout.judgement import Judgement, Verdict
 from modelyard_operator.rollout.machine import Backends
 from modelyard_operator.traffic.capabilities import resolve_proxy
 from modelyard_operator.traffic.ingress import render_ingresses
@@ -87,3 +89,36 @@ def test_history_is_newest_first() -> None:
 def test_a_pod_is_ready_when_it_says_so(conditions: Any, ready: bool) -> None:  # noqa: FBT001
     assert is_ready({"status": {"conditions": conditions}}) is ready
     assert not is_ready({})
+
+
+def test_the_machine_is_told_what_no_second_pod_would_mend() -> None:
+    word = json.dumps(
+        {"reason": "InvalidArtifact", "message": "no model", "hint": "export it anew"}
+    )
+    terminated = {"exitCode": 1, "reason": "Error", "message": word}
+    status = {"name": "runtime", "image": "i", "restartCount": 0}
+    crashed = pod(REVISION.name, containerStatuses=[status | {"state": {"terminated": terminated}}])
+    workload = live(build_workload(OWNER, REVISION))
+    world = observe(OWNER, workload, crashed).world(PROXY)
+    (broken,) = world.broken.items()
+    assert broken == (
+        REVISION.name,
+        Judgement(Verdict.FAIL, "InvalidArtifact", "no model (export it anew)"),
+    )
+    assert world.unschedulable == {}
+
+
+def test_the_machine_is_told_who_finds_no_room() -> None:
+    workload = live(build_workload(OWNER, REVISION))
+    scheduled = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
+    waits = pod(REVISION.name, "a", conditions=[scheduled | {"message": "1 Insufficient cpu"}])
+    runs = pod(REVISION.name, "b", conditions=[scheduled | {"status": "True", "reason": ""}])
+    world = observe(OWNER, workload, waits, runs).world(PROXY)
+    assert world.unschedulable == {REVISION.name: "1 Insufficient cpu"}
+    assert world.placed == {REVISION.name: 1}
+    assert world.broken == {}
+    refused = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: gpus"}
+    workload["status"] = {"conditions": [refused]}
+    assert observe(OWNER, workload).world(PROXY).unschedulable == {
+        REVISION.name: "exceeded quota: gpus"
+    }
