@@ -187,6 +187,7 @@ class WholeRequest:
         self.chunks: list[bytes] = []
         self.response_complete = False
         self.disconnected = False
+        self._answered = False
         self.keep_alive = protocol.parser.should_keep_alive()
         self._protocol = protocol
         self._lane = lane
@@ -244,7 +245,7 @@ class WholeRequest:
 
     async def fail(self) -> None:
         """Answer a bug, unless something has been answered already."""
-        if not self.response_complete:
+        if not self._answered:
             body = internal_problem(self.request_id)
             await self._send(500, body, [(b"content-type", b"application/json")])
 
@@ -254,10 +255,12 @@ class WholeRequest:
             await protocol.flow.drain()
         if self.disconnected:
             return
+        self._answered = True
         if self._lane.draining:
             self.keep_alive = False
         named = [*protocol.server_state.default_headers, *headers]
-        protocol.transport.write(
+        self._lane.outbox.put(
+            self._transmit,
             b"%b%b%b%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n%b"
             % (
                 STATUS_LINE[status],
@@ -267,8 +270,14 @@ class WholeRequest:
                 self.request_id.encode("ascii"),
                 len(body),
                 body,
-            )
+            ),
         )
+
+    def _transmit(self, answer: bytes) -> None:
+        if self.disconnected:
+            return
+        protocol = self._protocol
+        protocol.transport.write(answer)
         self.response_complete = True
         if not self.keep_alive:
             protocol.transport.close()

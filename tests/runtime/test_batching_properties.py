@@ -242,7 +242,7 @@ def test_a_storm_of_cancellations_leaves_nothing_behind() -> None:
 def test_a_deadline_ends_the_wait_for_more_in_time_to_run() -> None:
     async def scenario(loop: VirtualTime) -> None:
         asked = [Asked(0, "k", 1, 0, 10_000, None, poison=False)] * 8
-        asked += [Asked(5, "k", 1, 0, 500, None, poison=False)]
+        asked += [Asked(450, "k", 1, 0, 500, None, poison=False)]
         simulated = Simulated(loop, asked, 0.1, 0.0, 100)
         limits = BatchLimits(max_rows=2, max_delay_s=30.0, inline=True)
         outcomes, arrivals = await traffic(loop, asked, limits, simulated)

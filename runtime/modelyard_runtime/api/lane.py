@@ -14,6 +14,7 @@ import structlog
 from modelyard_runtime.api.edge import revision_headers, strip_prefix
 from modelyard_runtime.api.exchange import DataEndpoint
 from modelyard_runtime.lifecycle import State
+from modelyard_runtime.outbox import Outbox
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,6 +57,7 @@ class Lane:
             b"%b: %b\r\n" % header for header in revision_headers(service.settings)
         )
         """What every answer says, as it is written."""
+        self.outbox: Final = Outbox()
 
     @property
     def draining(self) -> bool:

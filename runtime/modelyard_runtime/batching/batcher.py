@@ -281,8 +281,8 @@ class Batcher(Generic[In, Out]):
             return
         if taken.entries:
             self._settle(self._execute(taken))
-        # One batch a turn: sockets are served between two batches.
-        self._loop.call_soon(self._run_inline)
+        # Not before these answers are written (a turn to encode them, one to send), and sockets read.
+        self._loop.call_soon(self._loop.call_soon, self._run_inline)
 
     def _filled(self) -> None:
         self._filling = None
