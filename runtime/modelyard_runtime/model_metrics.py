@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, get_args
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge
 
 from modelyard_runtime.batching.calls import Trigger
+from modelyard_runtime.histogram import Histogram
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from prometheus_client import CollectorRegistry
-    from prometheus_client.metrics import MetricWrapperBase
 
     from modelyard_runtime.batching.calls import BatchReport
     from modelyard_runtime.lifecycle import State
@@ -151,7 +151,7 @@ class Families:
 
         self.readings[name].labels(*labels).set_function(read)
 
-    def _all(self) -> Iterable[MetricWrapperBase]:
+    def _all(self) -> Iterable[Counter | Gauge | Histogram]:
         yield from (v for v in vars(self).values() if isinstance(v, (Counter, Gauge, Histogram)))
         yield from self.readings.values()
 

@@ -139,11 +139,13 @@ class Signature:
         """
         if not self.batched:
             return 1
-        if not all(array.ndim for array in arrays):
-            raise InvalidInputError("an input is a scalar, the model takes rows")
-        rows: int = arrays[0].shape[0]
+        rows = -1
         for array, spec in zip(arrays, self.inputs, strict=True):
-            if array.shape[0] != rows:
+            if not array.ndim:
+                raise InvalidInputError(f"input {spec.name!r} is a scalar, the model takes rows")
+            if rows == -1:
+                rows = array.shape[0]
+            elif array.shape[0] != rows:
                 raise InvalidInputError(
                     f"input {spec.name!r} has {array.shape[0]} rows, "
                     f"{self.inputs[0].name!r} has {rows}"
@@ -172,7 +174,7 @@ class Signature:
             return None
         if self._sequences is not None:
             return self._sequences.key(arrays)
-        return tuple((array.shape[1:], array.dtype.char) for array in arrays)
+        return tuple([(array.shape[1:], array.dtype.char) for array in arrays])
 
 
 def _filled(spec: TensorSpec, rows: int) -> Array:

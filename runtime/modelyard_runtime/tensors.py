@@ -6,8 +6,9 @@ References:
 
 from __future__ import annotations
 
+from array import array as packed_array
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
     from modelyard_runtime.engine.protocol import Array, Arrays, TensorSpec
 
 _NUMBERS: Final = frozenset({int, float})
+_FLOATS: Final[dict[np.dtype[Any], Literal["f", "d"]]] = {
+    np.dtype(np.float32): "f",
+    np.dtype(np.float64): "d",
+}
+"""What the standard library's arrays are filled with in half of numpy's time."""
 _TAKEN: Final = {
     "b": frozenset({bool}),
     "i": frozenset({int}),
@@ -211,10 +217,14 @@ def not_finite(specs: Sequence[TensorSpec], outputs: Arrays) -> str | None:
 
 
 def _to_array(flat: list[Any], dtype: np.dtype[Any], name: str) -> Array:
+    array: Array
     try:
-        # Narrow floats overflow to infinity without an error; asked below.
-        with np.errstate(over="ignore"):
-            array: Array = np.array(flat, dtype=dtype)
+        if (code := _FLOATS.get(dtype)) is not None:
+            array = np.frombuffer(packed_array(code, flat), dtype)
+        else:
+            # Narrow floats overflow to infinity without an error; asked below.
+            with np.errstate(over="ignore"):
+                array = np.array(flat, dtype=dtype)
     except (OverflowError, ValueError, TypeError):
         raise InvalidInputError(f"input {name!r} holds values outside {DATATYPES[dtype]}") from None
     if dtype.kind in "fV" and dtype.itemsize < 8 and not _finite(array):  # noqa: PLR2004

@@ -6,6 +6,7 @@ References:
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import numpy as np
@@ -102,7 +103,7 @@ def decode_request(
     question = Question(
         request_id,
         arrays,
-        tuple(output.at for output in outputs),
+        tuple([output.at for output in outputs]),
         signature.key(arrays),
         signature.rows(arrays),
         parameters,
@@ -171,7 +172,7 @@ def encode_answer(served: Answering, asked: RestQuestion, outputs: Arrays) -> tu
             }
         )
     text = orjson.dumps(document, option=_JSON)
-    if not any(output.binary for output in wanted):
+    if not tails:
         return text, 0
     return b"".join([text, *tails]), len(text)
 
@@ -191,9 +192,7 @@ def _decode_single(body: bytes, signature: Signature) -> RestQuestion:
     question = Question(
         None, arrays, signature.all_outputs, signature.key(arrays), signature.rows(arrays)
     )
-    return RestQuestion(
-        question, tuple(WantedOutput(at, binary=True, classes=0) for at in signature.all_outputs)
-    )
+    return RestQuestion(question, _all_outputs(len(signature.outputs), True))
 
 
 def _open_shape(body: bytes, dtype: np.dtype[Any], spec: TensorSpec) -> tuple[int, ...]:
@@ -247,7 +246,7 @@ def _decode_outputs(
     asked: object, signature: Signature, *, binary: bool
 ) -> tuple[WantedOutput, ...]:
     if asked is None or asked == []:
-        return tuple(WantedOutput(at, binary, 0) for at in signature.all_outputs)
+        return _all_outputs(len(signature.outputs), binary)
     if type(asked) is not list:
         raise MalformedRequestError("'outputs' must be an array")
     taken: list[int] = []
@@ -266,6 +265,11 @@ def _decode_outputs(
             )
         wanted.append(WantedOutput(at, raw, classes))
     return tuple(wanted)
+
+
+@functools.lru_cache
+def _all_outputs(count: int, binary: bool) -> tuple[WantedOutput, ...]:  # noqa: FBT001 - a key
+    return tuple(WantedOutput(at, binary, 0) for at in range(count))
 
 
 def _flag(parameters: Mapping[str, Any], word: str, where: str) -> bool:
