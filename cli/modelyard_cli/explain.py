@@ -9,7 +9,7 @@ from typing import Final
 
 from modelyard_cli.advice import Trouble, advise
 from modelyard_cli.explanation import Explanation, NextStep, Seen
-from modelyard_cli.rollout_states import explain_rejection, explain_rollout
+from modelyard_cli.rollout_states import explain_rejection, explain_rollout, room_limit
 from modelyard_cli.sentences import stable_serves
 from modelyard_cli.words import ago
 
@@ -80,6 +80,7 @@ def _failing(seen: Seen) -> Explanation | None:
         steps = [seen.logs(failure.revision, "--previous")]
     if view.stable and failure.revision != view.stable:
         text += f" {stable_serves(view)}"
+    text += room_limit(seen)
     if view.candidate and view.stable:
         steps.append(seen.step("abort", "gives up and keeps the stable revision"))
     return Explanation(failure.reason, text, tuple(steps))

@@ -68,7 +68,7 @@ def _frozen(seen: Seen) -> tuple[str, tuple[NextStep, ...]]:
 
 def _no_figures(seen: Seen) -> tuple[str, tuple[NextStep, ...]]:
     why = "the figures of the analysis cannot be read. Nothing is decided without them; the weight "
-    why += "stays as it is."
+    why += "stays as it is, and the rollout goes on by itself when they can."
     return why, (
         NextStep(seen.caller.operator_log(), "shows why they cannot be read"),
         seen.step("resume", "tries again"),
@@ -88,6 +88,7 @@ def _no_traffic(seen: Seen) -> tuple[str, tuple[NextStep, ...]]:
 def _no_room(seen: Seen) -> tuple[str, tuple[NextStep, ...]]:
     said = seen.view.condition("CapacityAvailable").message
     why = "the candidate found no room in time" + (f": {said}." if said else ".")
+    why += " It goes on by itself when there is room."
     nodes = seen.caller.kubectl_anywhere("describe nodes")
     return why, (
         NextStep(nodes, "shows what is in use, and by whom"),
@@ -100,7 +101,7 @@ def _failover(seen: Seen) -> tuple[str, tuple[NextStep, ...]]:
     view = seen.view
     why = (
         f"no pod of {view.stable} is ready, so {view.candidate} answers in its place; that is no "
-        "promotion, and traffic returns when stable is back."
+        "promotion, and the rollout goes on when stable is back."
     )
     return why, (
         seen.logs(view.stable, "--previous"),

@@ -82,15 +82,12 @@ def _preparing(seen: Seen) -> Explanation:
 
 
 def _waiting_capacity(seen: Seen) -> Explanation:
-    view, rollout = seen.view, seen.view.rollout
+    view = seen.view
     short = view.condition("CapacityAvailable")
     said = short.message.removeprefix(f"{view.candidate}: ") if short.status == "False" else ""
     text = f"{view.candidate} waits for room in the cluster" + (f": {said}." if said else ".")
     text += f" {stable_serves(view)} It goes on by itself when there is room."
-    if rollout.deadline_time:
-        then = view.spec_at("rollout", "capacity", "onTimeout") or "Rollback"
-        ends = "taken back" if then == "Rollback" else "paused"
-        text += f" Without room it is {ends} {until(rollout.deadline_time, seen.now)}."
+    text += room_limit(seen)
     steps = (
         NextStep(
             seen.caller.kubectl_anywhere("describe nodes"), "shows what is in use, and by whom"
@@ -98,6 +95,16 @@ def _waiting_capacity(seen: Seen) -> Explanation:
         seen.step("abort", "gives up and keeps the stable revision"),
     )
     return Explanation("WaitingCapacity", text, steps)
+
+
+def room_limit(seen: Seen) -> str:
+    """Say what happens to a candidate that finds no room; empty while it does not wait for any."""
+    rollout = seen.view.rollout
+    if rollout.state != "WaitingCapacity" or rollout.next_step_time is None:
+        return ""
+    then = seen.view.spec_at("rollout", "capacity", "onTimeout") or "Rollback"
+    ends = "taken back" if then == "Rollback" else "paused"
+    return f" Without room it is {ends} {until(rollout.next_step_time, seen.now)}."
 
 
 def _warming(seen: Seen) -> Explanation:
@@ -122,7 +129,12 @@ def _shadowing(seen: Seen) -> Explanation:
         text += f" So far {shadow.samples:,} answers were compared{share}."
     wanted = view.spec_at("rollout", "shadow", "minSamples")
     text += f" {wanted:,} are needed." if isinstance(wanted, int) else ""
-    return Explanation("Shadowing", text, (seen.watch(), seen.step("abort", "drops the candidate")))
+    steps = (
+        seen.watch(),
+        seen.step("promote", "goes on without the comparison"),
+        seen.step("abort", "drops the candidate"),
+    )
+    return Explanation("Shadowing", text, steps)
 
 
 def _shifting(seen: Seen) -> Explanation:
@@ -176,8 +188,9 @@ def _probation(seen: Seen) -> Explanation:
 
 def _rolling_back(seen: Seen) -> Explanation:
     view, last = seen.view, seen.view.rollout.last_rollback
-    gone = view.candidate or (last.revision if last else "") or "the candidate"
-    text = f"Traffic returns from {gone} to {view.stable or 'stable'}"
+    previous = view.rollout.previous  # set while a promoted revision is taken back
+    gone = (view.stable if previous else view.candidate) or "the candidate"
+    text = f"Traffic returns from {gone} to {previous or view.stable or 'stable'}"
     text += f", because: {last.message or last.reason}." if last and last.revision == gone else "."
     text += " The pods go only when no request can reach them any more."
     return Explanation(view.rollout.state, text, (seen.watch(),))
@@ -193,7 +206,13 @@ def _unavailable(seen: Seen) -> Explanation:
     )
     pods = seen.caller.kubectl(f"describe pods -l modelyard.dev/model-deployment={view.name}")
     return Explanation(
-        "Unavailable", text, (seen.logs(view.candidate), NextStep(pods, "shows the pods"))
+        "Unavailable",
+        text,
+        (
+            seen.logs(view.candidate),
+            NextStep(pods, "shows the pods"),
+            seen.step("retry", "gives it the same time again"),
+        ),
     )
 
 

@@ -12,6 +12,8 @@ from modelyard_cli.view import LastCommand, View
 
 ANNOTATION: Final = "modelyard.dev/rollout"
 ACCEPTED: Final = "Accepted"
+RETURNABLE: Final = frozenset({"Promoting", "Probation"})
+"""States in which a revision is stable already, and the previous one is still warm."""
 
 
 def make_id() -> str:
@@ -42,8 +44,21 @@ def candidate_of(view: View, verb: str) -> str:
     )
 
 
+def leaving_of(view: View) -> str:
+    """Return the revision that ``abort`` takes back: the candidate, or what is on probation.
+
+    Args:
+        view: The ModelDeployment.
+
+    Raises:
+        NoRolloutError: There is neither.
+    """
+    returnable = view.rollout.state in RETURNABLE and view.rollout.previous
+    return view.stable if returnable else candidate_of(view, "abort")
+
+
 def rejected_of(view: View) -> str:
-    """Return the revision that ``retry`` tries again: the one that was rejected last.
+    """Return the revision that ``retry`` tries again: what was rejected last, or a first one late.
 
     Args:
         view: The ModelDeployment.
@@ -52,6 +67,8 @@ def rejected_of(view: View) -> str:
         NoRolloutError: None was rejected.
     """
     rollout = view.rollout
+    if rollout.state == "Unavailable" and view.candidate:
+        return view.candidate
     last = rollout.last_rollback.revision if rollout.last_rollback else ""
     found = last if last in rollout.rejected else next(reversed(rollout.rejected), "")
     if found:

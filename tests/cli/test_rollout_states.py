@@ -82,7 +82,7 @@ def test_analyzing_without_figures_says_so() -> None:
 
 
 def test_waiting_for_capacity_shows_what_is_short_and_what_happens_in_the_end() -> None:
-    manifest = rolling("WaitingCapacity", deadlineTime=at(900))
+    manifest = rolling("WaitingCapacity", nextStepTime=at(900))
     short = "needs 1 nvidia.com/gpu, 0 free of 2"
     manifest["status"]["conditions"].append(
         condition("CapacityAvailable", "False", "NoRoom", short)
@@ -91,6 +91,10 @@ def test_waiting_for_capacity_shows_what_is_short_and_what_happens_in_the_end() 
     assert f"{CANDIDATE} waits for room in the cluster: {short}." in told.text
     assert "it is taken back in 15 min." in told.text
     assert told.steps[0].command == "kubectl describe nodes"
+    manifest["status"]["failure"] = {"reason": "InsufficientAccelerator", "message": short}
+    told = explain(seen(manifest))
+    assert told.reason == "InsufficientAccelerator"
+    assert "it is taken back in 15 min." in told.text
 
 
 def test_a_rejected_revision_is_told_with_its_evidence_and_how_to_try_again() -> None:
@@ -125,3 +129,11 @@ def test_probation_tells_where_traffic_would_return() -> None:
     assert f"{PREVIOUS} is kept warm" in told.text
     assert "ends in 10 min" in told.text
     assert told.steps[0].command == "kubectl modelyard rollback fraud -n serving"
+
+
+def test_a_rollback_of_what_was_promoted_names_where_traffic_goes() -> None:
+    last = {"revision": STABLE, "reason": "Aborted", "message": "aborted by command"}
+    manifest = rolling("RollingBack", previous=PREVIOUS, lastRollback=last)
+    del manifest["status"]["candidate"]
+    text = explain(seen(manifest)).text
+    assert f"Traffic returns from {STABLE} to {PREVIOUS}, because: aborted by command." in text

@@ -26,6 +26,14 @@ def test_a_command_names_the_candidate() -> None:
         steering.candidate_of(View.of(model_deployment()), "abort")
 
 
+def test_abort_names_what_is_on_its_way_or_on_probation() -> None:
+    assert steering.leaving_of(View.of(rolling("Analyzing"))) == CANDIDATE
+    probation = View.of(model_deployment(rollout={"state": "Probation", "previous": PREVIOUS}))
+    assert steering.leaving_of(probation) == STABLE
+    with pytest.raises(NoRolloutError):
+        steering.leaving_of(View.of(model_deployment(rollout={"state": "Probation"})))
+
+
 def test_retry_names_what_was_rejected_last() -> None:
     rejected = View.of(rolling("RolledBack", rejected=["fraud-1", CANDIDATE]))
     assert steering.rejected_of(rejected) == CANDIDATE
@@ -34,6 +42,7 @@ def test_retry_names_what_was_rejected_last() -> None:
     assert steering.rejected_of(both) == "fraud-1"
     forgiven = View.of(rolling("Idle", rejected=[CANDIDATE], lastRollback=last))
     assert steering.rejected_of(forgiven) == CANDIDATE
+    assert steering.rejected_of(View.of(rolling("Unavailable"))) == CANDIDATE
     with pytest.raises(NoRolloutError, match="no revision of fraud was rejected"):
         steering.rejected_of(View.of(model_deployment()))
 

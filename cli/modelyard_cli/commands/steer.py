@@ -102,12 +102,14 @@ def abort(
 ) -> None:
     """Take the candidate back.
 
-    All traffic returns to stable, and the revision counts as rejected.
+    All traffic returns to stable, and the revision counts as rejected. On probation, the promoted
+    revision is taken back, and the previous one is stable again.
 
     Examples:
       modelyard abort fraud
     """
-    _steer(session, name, "abort", revision, timeout)
+    view = View.of(session.cluster.get(name))
+    _give(session, name, "abort", revision or steering.leaving_of(view), timeout)
 
 
 def retry(
