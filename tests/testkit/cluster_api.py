@@ -26,9 +26,11 @@ RESOURCES: Final[Mapping[str, str]] = {
     "IngressClass": "apis/networking.k8s.io/v1/ingressclasses",
     "ModelDeployment": "apis/modelyard.dev/v1alpha1/namespaces/{}/modeldeployments",
     "Namespace": "api/v1/namespaces",
+    "PersistentVolumeClaim": "api/v1/namespaces/{}/persistentvolumeclaims",
     "Pod": "api/v1/namespaces/{}/pods",
     "PodDisruptionBudget": "apis/policy/v1/namespaces/{}/poddisruptionbudgets",
     "ReplicaSet": "apis/apps/v1/namespaces/{}/replicasets",
+    "ResourceQuota": "api/v1/namespaces/{}/resourcequotas",
     "Secret": "api/v1/namespaces/{}/secrets",
     "Service": "api/v1/namespaces/{}/services",
 }
