@@ -15,7 +15,7 @@ from typing import Any, Final, Self
 from modelyard_operator.analysis.objectives import CONDITION as OBJECTIVES_MET
 from modelyard_operator.observed import Observed
 from modelyard_operator.plan import Plan
-from modelyard_operator.resources import labels
+from modelyard_operator.resources import labels, names
 from modelyard_operator.rollout.machine import SETTLE, overdue
 from modelyard_operator.rollout.state import RolloutState
 from modelyard_operator.rollout.status_part import format_time
@@ -138,6 +138,20 @@ def _nothing_ready(seen: Pass) -> tuple[str, str] | None:
     return "NoReadyReplicas", f"no pod of {serving} is ready"
 
 
+def _nobody_let_in(seen: Pass) -> tuple[str, str] | None:
+    """The operator may not read Secrets; the pods say that theirs opens the door to nobody."""
+    if not seen.observed.locked_out:
+        return None
+    owner = seen.observed.model_deployment
+    auth = owner.spec.exposure.auth
+    secret = auth.secret_name or names.keys(owner.name)
+    holds = "jwks.json" if auth.type == "JWT" else "a key"
+    return "AuthKeysMissing", (
+        f"every request is refused: the Secret {secret} does not exist, or does not hold {holds} "
+        f"(create it, or correct spec.exposure.auth.secretName)"
+    )
+
+
 def _not_routed(seen: Pass) -> tuple[str, str] | None:
     if seen.plan.rollout.stable is None:
         return "NothingToRoute", "the routes follow when the first revision is ready"
@@ -162,10 +176,11 @@ READY_CHECKS: Final[tuple[Check, ...]] = (
     _target_fails,  # explains why the target is not stable
     _target_not_stable,
     _nothing_ready,
+    _nobody_let_in,
     _routes_pending,
     _routes_settling,
 )
-AVAILABLE_CHECKS: Final[tuple[Check, ...]] = (_suspended, _nothing_ready)
+AVAILABLE_CHECKS: Final[tuple[Check, ...]] = (_suspended, _nothing_ready, _nobody_let_in)
 ROUTES_CHECKS: Final[tuple[Check, ...]] = (_suspended, _not_routed, _routes_pending)
 
 

@@ -37,6 +37,7 @@ class Observed:
         findings: What the pods say of themselves.
         events: The kubelet's Events by uid of the pod, of the pods that nothing else explains.
         inventory: Devices of the cluster, looked up while pods wait for one; None when unknown.
+        locked_out: A ready pod says that it has no key to let anybody in with.
     """
 
     model_deployment: ModelDeployment
@@ -47,6 +48,7 @@ class Observed:
     findings: Findings = field(default_factory=Findings)
     events: Mapping[str, tuple[Manifest, ...]] = field(default_factory=dict)
     inventory: Inventory | None = None
+    locked_out: bool = False
 
     @property
     def history(self) -> tuple[Revision, ...]:

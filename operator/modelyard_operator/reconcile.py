@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import structlog
 
+from modelyard_operator.callers import CALLERS_INTERVAL, Callers
 from modelyard_operator.cluster import Cluster
 from modelyard_operator.desired import desired_state
 from modelyard_operator.drift import differs, stamp
@@ -62,6 +63,7 @@ class Reconciler:
         settings: The operator's own settings.
         watch: Who asks the pods.
         inquiry: What is asked for, and not watched.
+        callers: Who asks whether anybody can come in.
     """
 
     store: Store
@@ -69,12 +71,14 @@ class Reconciler:
     settings: OperatorSettings
     watch: Watch
     inquiry: Inquiry = field(init=False)
+    callers: Callers = field(init=False)
     _accepted: dict[tuple[Key, str, str], tuple[str, str]] = field(default_factory=dict)
     """What the API server made of our last apply: hash and resourceVersion, so that a form of its
     own is not taken for drift."""
 
     def __post_init__(self) -> None:
         self.inquiry = Inquiry(self.cluster)
+        self.callers = Callers(self.watch.scraper)
 
     async def reconcile(self, key: Key) -> float | None:
         """Bring one ModelDeployment's children to its spec and report its status.
@@ -112,7 +116,9 @@ class Reconciler:
             references.found(key.namespace, name, raw)
         # Named only now, so the first look knew nothing of their contents.
         known = replace(observed, config_maps=references.contents(key))
-        return await self.inquiry.complete(known, datetime.now(UTC))
+        now = datetime.now(UTC)
+        known = await self.inquiry.complete(known, now)
+        return replace(known, locked_out=await self.callers.locked_out(known, now))
 
     async def _write_status(self, observed: Observed, plan: Plan, now: datetime) -> bool:
         model_deployment = observed.model_deployment
@@ -233,6 +239,12 @@ def orphans(observed: Observed, plan: Plan) -> Iterable[Manifest]:
 def _seconds_to_wake(observed: Observed, plan: Plan, now: datetime) -> float | None:
     shifted = (observed.model_deployment.status.get("traffic") or {}).get("lastShiftTime")
     settled = datetime.fromisoformat(shifted) + SETTLE if shifted else None
-    moments = (plan.wake, settled, observed.findings.due, asks_again(observed, now))
+    moments = (
+        plan.wake,
+        settled,
+        observed.findings.due,
+        asks_again(observed, now),
+        now + CALLERS_INTERVAL if observed.locked_out else None,
+    )
     times = [moment for moment in moments if moment and moment > now]
     return (min(times) - now).total_seconds() if times else None

@@ -188,6 +188,7 @@ class Service:
             "failure": failure.as_document() if failure else None,
             "models": self.repository.status(),
             "verification": self._proving.verification,
+            "keys": {"principals": len(self._keys), "jwks": self._keys.jwks is not None},
         }
 
     async def _load_all(self) -> None:

@@ -193,6 +193,15 @@ def test_a_rejected_revision_ends_the_wait_of_who_applied_it() -> None:
     assert said(retried, "Stalled") == (False, "NotStalled")
 
 
+def test_a_door_without_keys_is_not_ready() -> None:
+    seen = look(exposure={"auth": {"type": "APIKey", "secretName": "callers"}})
+    locked = replace(seen, observed=replace(seen.observed, locked_out=True))
+    assert said(locked, "Ready") == (False, "AuthKeysMissing")
+    assert said(locked, "Available") == (False, "AuthKeysMissing")
+    assert "the Secret callers does not exist" in conditions(locked)["Ready"].message
+    assert said(seen, "Ready") == (True, "Serving")
+
+
 def test_a_pod_without_a_place_is_a_lack_of_capacity() -> None:
     scheduled = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
     waiting = scheduled | {"message": "0/3 nodes are available: 3 Insufficient cpu."}

@@ -83,6 +83,7 @@ def test_status_and_metrics_are_served_beside_the_model(repository: Path, tmp_pa
             "download": None,
             "failure": None,
             "verification": None,
+            "keys": {"principals": 0, "jwks": False},
         }
         assert (model["name"], model["version"], model["format"]) == ("fraud", "1", "ONNX")
         httpx.post(f"{runtime.http}/v2/models/fraud/infer", json=BODY)
