@@ -9,7 +9,8 @@ from typing import Final
 
 from modelyard_cli.advice import Trouble, advise
 from modelyard_cli.explanation import Explanation, NextStep, Seen
-from modelyard_cli.rollout_states import explain_rejection, explain_rollout, room_limit
+from modelyard_cli.rejection import explain_rejection
+from modelyard_cli.rollout_states import explain_rollout, room_limit
 from modelyard_cli.sentences import stable_serves
 from modelyard_cli.words import ago
 
@@ -91,6 +92,8 @@ def _not_serving(seen: Seen) -> Explanation | None:
     view, ready = seen.view, seen.view.condition("Ready")
     if ready.status == "True":
         return None
+    if view.condition("Stalled").reason == "Rejected":
+        return explain_rejection(seen)
     if known := REASONS.get(ready.reason):
         return known(seen)
     describe = NextStep(
@@ -166,7 +169,6 @@ def _with_notes(seen: Seen, explanation: Explanation) -> Explanation:
 
 
 REASONS: Final = {
-    "Rejected": explain_rejection,
     "ScaledToZero": _scaled_to_zero,
     "NoReadyReplicas": _no_ready_pod,
     "RoutesPending": _routes_pending,

@@ -10,6 +10,7 @@ from typing import Final
 
 from modelyard_cli.explanation import Explanation, NextStep, Seen
 from modelyard_cli.pauses import explain_pause
+from modelyard_cli.rejection import explain_rejection
 from modelyard_cli.sentences import evidence, stable_serves, where
 from modelyard_cli.words import ago, percent, until
 
@@ -26,35 +27,6 @@ def explain_rollout(seen: Seen) -> Explanation | None:
     if not state or state == "Idle":
         return None
     return STATES.get(state, _unknown)(seen)
-
-
-def explain_rejection(seen: Seen) -> Explanation:
-    """Say why the revision that the spec asks for was taken back, and how it is tried again.
-
-    Args:
-        seen: The ModelDeployment and the time.
-    """
-    view, last = seen.view, seen.view.rollout.last_rollback
-    names = (last.revision if last else "", *view.rollout.rejected[-1:], view.candidate)
-    gone = next(filter(None, names), "the candidate")
-    text = f"{gone} was taken back"
-    if last:
-        since = ago(last.time, seen.now)
-        text += f" {since} ago" if since else ""
-        text += f" ({last.reason})" if last.reason else ""
-        text += f": {last.message.rstrip('.')}." if last.message else "."
-    else:
-        text += "."
-    text += (
-        f" {stable_serves(view)} The spec still asks for {gone}; it is not tried again unless you "
-        "say so or edit the spec."
-    )
-    steps = (
-        seen.step("diff", "shows what it changed", f"{view.stable} {gone}".strip()),
-        seen.step("retry", "tries the same revision again"),
-        NextStep(seen.caller.kubectl(f"edit mdep/{view.name}"), "asks for another version"),
-    )
-    return Explanation("Rejected", text, steps)
 
 
 def _unknown(seen: Seen) -> Explanation:

@@ -52,7 +52,6 @@ def test_deletion_comes_first() -> None:
     [
         ("ScaledToZero", "spec.replicas is 0", "kubectl scale mdep/fraud --replicas=1"),
         ("NoReadyReplicas", f"No pod of {STABLE} is ready", "kubectl get pods -l "),
-        ("Rejected", "is not tried again unless you say so", "kubectl modelyard diff fraud"),
         ("RoutesPending", "the routes do not show yet", "kubectl describe ingress -l "),
         (
             "RoutesSettling",
@@ -68,6 +67,15 @@ def test_what_the_condition_says_is_the_last_resort(reason: str, words: str, com
     assert told.reason == reason
     assert words in told.text
     assert told.steps[0].command.startswith(command)
+
+
+def test_what_was_rejected_is_told_in_any_state() -> None:
+    conditions = [
+        condition("Ready", "False", "ErrorsWorse", "x"),
+        condition("Stalled", "True", "Rejected"),
+    ]
+    told = explain(seen(model_deployment(conditions=conditions)))
+    assert "is not tried again unless you say so" in told.text
 
 
 def test_what_is_wrong_beside_the_cause_is_appended() -> None:

@@ -1,10 +1,17 @@
 """Each state of a rollout is a paragraph that says what is waited for, and what to run next."""
 
+import ast
+import re
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 
+import modelyard_operator
+from modelyard_cli.advice import ADVICE
+from modelyard_cli.advice.rejections import advise_rejection
 from modelyard_cli.explain import explain
+from modelyard_cli.explanation import Explanation
 from modelyard_cli.pauses import PAUSES
 from modelyard_cli.rollout_states import STATES
 from modelyard_operator.rollout.state import Rollout, RolloutState
@@ -20,6 +27,10 @@ from testkit.cli_objects import (
     seen,
 )
 
+OPERATOR = Path(modelyard_operator.__file__).parent
+NO_REJECTION = {"Baking", "Passed", "NoMetrics", "ShadowAgrees", "SourceUnreachable"}
+"""Reasons of verdicts that never take a revision back."""
+TELLS_A_REASON = {"rolled_back", "returned", "rejected", "Judgement"}
 WRITTEN_STATES = sorted(set(RolloutState) - {RolloutState.IDLE})
 
 
@@ -112,9 +123,56 @@ def test_a_rejected_revision_is_told_with_its_evidence_and_how_to_try_again() ->
         f"{CANDIDATE} was taken back 5 min ago (AnalysisFailed): errors: 61"
     )
     assert f"{STABLE} answers all requests." in told.text
+    assert "The evidence against it reached its bound." in told.text
     commands = [step.command for step in told.steps]
     assert commands[0] == f"kubectl modelyard diff fraud {STABLE} {CANDIDATE} -n serving"
     assert commands[1] == "kubectl modelyard retry fraud -n serving"
+
+
+def rejected(reason: str, message: str = "the grounds") -> Explanation:
+    last = {"revision": CANDIDATE, "reason": reason, "message": message}
+    manifest = rolling("RolledBack", rejected=[CANDIDATE], lastRollback=last)
+    del manifest["status"]["candidate"]
+    return explain(seen(manifest))
+
+
+def reasons_of_the_machine() -> set[str]:
+    """Second words of rollbacks, and reasons of judgements, in the operator's source."""
+    found: set[str] = set()
+    for path in (
+        path for room in ("rollout", "analysis") for path in (OPERATOR / room).glob("*.py")
+    ):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in TELLS_A_REASON:
+                words = (ast.unparse(word).strip("'\"") for word in node.args)
+                found |= {word for word in words if re.fullmatch(r"[A-Z][a-zA-Z]+", word)}
+    return found - NO_REJECTION
+
+
+@pytest.mark.parametrize("reason", sorted(reasons_of_the_machine()))
+def test_every_reason_of_a_rollback_is_explained(reason: str) -> None:
+    assert advise_rejection(reason) or reason in ADVICE, f"{reason} is missing in rejections.py"
+    told = rejected(reason)
+    assert told.reason == reason
+    assert told.text.startswith(f"{CANDIDATE} was taken back ({reason}): the grounds. ")
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        ("ErrorsWorse", "It did worse than stable on the same traffic"),
+        ("SlowAboveMax", "It is above the limit that the metric declares"),
+        ("InvalidArtifact", ADVICE["InvalidArtifact"].fix),
+        ("OutOfMemory", ADVICE["OutOfMemory"].meaning),
+    ],
+)
+def test_a_metric_and_a_failure_are_explained_after_the_rollback(reason: str, words: str) -> None:
+    assert words in rejected(reason).text
+
+
+def test_after_a_rollback_no_command_asks_pods_that_are_gone() -> None:
+    assert "patch mdep/fraud" in rejected("OutOfMemory").steps[0].command
+    assert "modelyard diff" in rejected("InvalidArtifact").steps[0].command
 
 
 def test_shadowing_shows_agreement() -> None:

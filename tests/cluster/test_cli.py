@@ -116,7 +116,7 @@ def _take_back(shell: Shell, second: str, third: str) -> None:
     assert revision_of(seen, "stable") == second
     assert condition(seen, "Stalled")["status"] == "True"
     told = shell.document("explain", "fraud")
-    assert told["reason"] == "Rejected"
+    assert told["reason"] == "Aborted"
     assert f"{third} was taken back" in told["explanation"]
     assert told["next"][1]["command"] == f"modelyard retry fraud -n {shell.served.namespace}"
     fates = {one["revision"]: one["fate"] for one in shell.document("history", "fraud")}

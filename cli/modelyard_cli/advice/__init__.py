@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from modelyard_cli.advice.advice import Advice, Trouble
+from modelyard_cli.advice.advice import LOOK_AT_PODS, Advice, Trouble
 from modelyard_cli.advice.model import MODEL
 from modelyard_cli.advice.objects import OBJECTS
 from modelyard_cli.advice.placement import PLACEMENT
@@ -21,7 +21,7 @@ from modelyard_cli.advice.pods import PODS
 ADVICE: Final[Mapping[str, Advice]] = MappingProxyType({**MODEL, **PODS, **PLACEMENT, **OBJECTS})
 """By the reason in ``status.failure``."""
 
-__all__ = ["ADVICE", "Advice", "Trouble", "advise"]
+__all__ = ["ADVICE", "LOOK_AT_PODS", "Advice", "Trouble", "advise"]
 
 
 def advise(trouble: Trouble) -> Advice | None:

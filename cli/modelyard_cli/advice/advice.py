@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from modelyard_cli.view import Failure, View
 from modelyard_cli.words import Caller
@@ -96,3 +97,7 @@ def account(trouble: Trouble) -> str:
     """Show quotas, limits and the service account."""
     name = trouble.view.spec_at("serviceAccountName") or "default"
     return trouble.caller.kubectl(f"get resourcequota,limitrange,serviceaccount/{name}")
+
+
+LOOK_AT_PODS: Final = frozenset({describe, logs})
+"""Commands that show nothing once the pods are gone."""
