@@ -96,7 +96,7 @@ class AnalysisSpec(Spec):
 
     Attributes:
         source: Runtime counts at the pods themselves, Prometheus asks the operator's Prometheus.
-        alpha: Largest probability of rolling a healthy candidate back, over all metrics of a step.
+        alpha: Largest probability of rolling a healthy candidate back, over all metrics and steps.
         min_samples: Requests that each arm must have answered before a step can pass.
         on_inconclusive: What happens when the step's longest time ends before that.
         on_no_traffic: What happens when neither arm saw a request.
