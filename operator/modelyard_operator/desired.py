@@ -19,6 +19,7 @@ from modelyard_operator.resources.service import build_cluster_service, build_re
 from modelyard_operator.resources.workload import build_workload
 from modelyard_operator.revision import Revision, build_controller_revision, target_revision
 from modelyard_operator.rollout.commands import apply_command
+from modelyard_operator.rollout.freeze import InvalidFreezeError, check_freeze
 from modelyard_operator.rollout.machine import backends, decide, size, wake_time
 from modelyard_operator.rollout.state import ACTIVE, Ask, Rollout, World
 from modelyard_operator.runtime_contract import SUPPORTED_SCHEMES, scheme
@@ -146,6 +147,11 @@ def check_spec(model_deployment: ModelDeployment, settings: OperatorSettings) ->
         raise ImageNotAllowedError(
             f"spec.runtime.image: expected an image from {', '.join(allowed)}, got {image!r}"
         )
+    for number, window in enumerate(model_deployment.spec.rollout.freeze):
+        try:
+            check_freeze(window)
+        except InvalidFreezeError as error:
+            raise InvalidSpecError(f"spec.rollout.freeze[{number}]: {error}") from error
 
 
 def _current(before: Rollout | None, world: World) -> str:

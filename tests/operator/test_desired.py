@@ -1,6 +1,7 @@
 """What ``desired_state`` puts together; its parts have tests of their own."""
 
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,7 @@ from modelyard_operator.desired import (
     check_spec,
     desired_state,
 )
-from modelyard_operator.errors import ChildRejectedError
+from modelyard_operator.errors import ChildRejectedError, InvalidSpecError
 from modelyard_operator.plan import Plan
 from modelyard_operator.reconcile import orphans
 from modelyard_operator.resources import labels
@@ -70,6 +71,22 @@ def test_the_image_must_come_from_an_allowed_registry(image: str | None, fine: b
         return
     with pytest.raises(ImageNotAllowedError, match=r"runtime\.image: .*registry\.corp/"):
         check_spec(owner, settings)
+
+
+@pytest.mark.parametrize(
+    ("window", "says"),
+    [
+        ({"cron": "61 0 * * *"}, "minute: expected 0 to 59, got '61'"),
+        ({"cron": "0 0 * * *", "timeZone": "Mars"}, "expected an IANA time zone, got 'Mars'"),
+    ],
+)
+def test_a_freeze_window_that_the_schema_cannot_judge(window: Any, says: str) -> None:
+    fine = {"cron": "0 18 * * 5", "durationMinutes": 60}
+    windows = [fine, window | {"durationMinutes": 60}]
+    owner = model_deployment(rollout={"freeze": windows})
+    with pytest.raises(InvalidSpecError, match=re.escape(f"spec.rollout.freeze[1]: {says}")):
+        check_spec(owner, operator_settings())
+    check_spec(model_deployment(rollout={"freeze": [fine]}), operator_settings())
 
 
 async def test_a_spec_that_cannot_be_built_changes_nothing_that_serves(bench: Bench) -> None:
