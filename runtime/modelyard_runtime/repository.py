@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from dataclasses import dataclass
 from enum import StrEnum
@@ -325,7 +326,16 @@ class Repository:
         for served in old:
             task = asyncio.get_running_loop().create_task(served.retire())
             self._retiring.add(task)
-            task.add_done_callback(self._retiring.discard)
+            task.add_done_callback(self._retired)
+
+    def _retired(self, task: asyncio.Task[None]) -> None:
+        """Free what models are made of: libraries' modules often hold themselves.
+
+        What was there at the start is frozen, so there is little to look at; left to itself the
+        collector would not come before much more had piled up than a few models' objects.
+        """
+        self._retiring.discard(task)
+        gc.collect()
 
 
 def startup_error(error: Exception) -> StartupError:

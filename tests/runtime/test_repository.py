@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -250,6 +252,20 @@ async def test_a_reload_drops_no_request(tmp_path: Path) -> None:
     async with client_of(service) as client:
         await asyncio.gather(*(ask(client) for _ in range(4)), reload())
     assert answers > 0
+    service.close()
+
+
+async def test_a_replaced_model_is_gone(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    put(tmp_path, "a")
+    service = service_of(tmp_path)
+    await service.start()
+    await service.repository.load("a")
+    replaced = weakref.ref(service.repository.served[0].model)
+    gc.disable()  # the collector must not be needed to come by itself
+    request.addfinalizer(gc.enable)
+    await service.repository.load("a")
+    await service.repository.settle()
+    assert replaced() is None
     service.close()
 
 

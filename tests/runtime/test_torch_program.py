@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+import linecache
 import subprocess
 import sys
 import warnings
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -185,3 +188,20 @@ def test_a_program_is_served_without_the_compiler(tmp_path: Path) -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_a_program_goes_with_its_last_reference(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    module = torch.nn.Linear(4, 3).eval()
+    program = torch.export.export(module, (torch.zeros(2, 4),), dynamic_shapes=(ROWS,))
+    torch.export.save(program, tmp_path / "model.pt2")
+    gc.disable()  # the collector may come hours later
+    request.addfinalizer(gc.enable)
+    model: Any = loaded_from(tmp_path).model
+    weight = weakref.ref(next(model.module.parameters()))
+    code = model.module.inner.forward.__code__.co_filename
+    assert code in linecache.cache
+    del model
+    assert weight() is None
+    assert code not in linecache.cache

@@ -8,7 +8,9 @@ References:
 
 from __future__ import annotations
 
+import linecache
 import operator
+import weakref
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -120,7 +122,17 @@ def build_module(
         _add(graph, scope, node)
     graph.output(tuple(scope.values[_tensor_name(each)] for each in source["outputs"]))
     module = torch.fx.GraphModule(root, graph)
+    # Nothing changes the graph from here on, and without its way back to the module the weights go
+    # with the last reference: a full collection may be far away.
+    module.graph.owning_module = None
+    weakref.finalize(module, _forget_source, module.forward.__code__.co_filename)
     return module.eval().to(device)
+
+
+def _forget_source(name: str) -> None:
+    """Take the code of a module that is gone out of what tracebacks are written with."""
+    torch.fx.graph_module._loader.eval_cache.pop(name, None)  # noqa: SLF001 - it forgets nothing by itself
+    linecache.cache.pop(name, None)
 
 
 def _parameter(tensor: torch.Tensor) -> torch.nn.Parameter:
