@@ -17,7 +17,7 @@ from pydantic_settings import BaseSettings
 from modelyard_operator import runtime_contract as contract
 from modelyard_operator.files import Contents, read_files
 from modelyard_operator.resources.config_maps import build_files
-from modelyard_operator.resources.directives import directives_hash, render_directives
+from modelyard_operator.resources.directives import Copies, directives_hash, render_directives
 from modelyard_operator.resources.pod_template import DRAIN_MARGIN_S
 from modelyard_operator.revision import Revision
 from modelyard_operator.spec import ModelFormat
@@ -383,12 +383,26 @@ def test_the_runtime_reads_the_directives_that_the_operator_writes() -> None:
         "accessLog": {"samplingRatio": 0.01},
         "tracing": FULL["observability"]["tracing"] | {"samplingRatio": 0.05},
         "verification": "Report",
-        # Nobody compares revisions by copies of requests.
+        # Nothing is compared.
         "shadow": None,
         "shadowToken": "",
     }
     assert Directives.model_validate_json(render_directives(model_deployment())) == Directives()
     assert directives_hash(OWNER, "Report") == hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+SENDS = Copies("t0ken", "http://fraud-91ab44d0.ml.svc", 10)
+TAKES = Copies("t0ken")
+
+
+def test_both_sides_of_a_comparison_are_told_of_the_copies() -> None:
+    sender = Directives.model_validate_json(render_directives(OWNER, copies=SENDS))
+    receiver = Directives.model_validate_json(render_directives(OWNER, copies=TAKES))
+    assert sender.shadow is not None
+    assert (str(sender.shadow.url), sender.shadow.percent) == (SENDS.url, 10)
+    assert sender.shadow.token == receiver.shadow_token == TAKES.token
+    assert (sender.shadow_token, receiver.shadow) == ("", None)
+    assert len({directives_hash(OWNER, None, side) for side in (None, SENDS, TAKES)}) == 3
 
 
 def _keys(model: type[BaseModel]) -> dict[str, FieldInfo]:
@@ -397,9 +411,9 @@ def _keys(model: type[BaseModel]) -> dict[str, FieldInfo]:
 
 
 def test_each_directive_that_is_written_is_read() -> None:
-    written = set(json.loads(render_directives(OWNER, "Gate")))
-    assert set(_keys(Directives)) - written == {"shadow", "shadowToken"}
-    assert written <= set(_keys(Directives))
+    sides = (render_directives(OWNER, "Gate", side) for side in (SENDS, TAKES))
+    written = {key for text in sides for key in json.loads(text)}
+    assert written == set(_keys(Directives))
 
 
 def test_the_page_lists_each_directive_with_its_keys() -> None:

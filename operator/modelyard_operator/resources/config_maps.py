@@ -3,7 +3,7 @@
 from typing import Any
 
 from modelyard_operator.resources import labels, names
-from modelyard_operator.resources.directives import Verification, render_directives
+from modelyard_operator.resources.directives import Copies, Verification, render_directives
 from modelyard_operator.resources.meta import build_metadata
 from modelyard_operator.revision import Revision
 from modelyard_operator.runtime_contract import DIRECTIVES_KEY
@@ -13,7 +13,10 @@ Manifest = dict[str, Any]
 
 
 def build_directives(
-    model_deployment: ModelDeployment, revision: str, verification: Verification | None
+    model_deployment: ModelDeployment,
+    revision: str,
+    verification: Verification | None = None,
+    copies: Copies | None = None,
 ) -> Manifest:
     """Build the ConfigMap with what running pods must know and what needs no new revision."""
     return {
@@ -24,7 +27,7 @@ def build_directives(
             names.directives(revision),
             labels.for_revision(model_deployment.name, revision),
         ),
-        "data": {DIRECTIVES_KEY: render_directives(model_deployment, verification)},
+        "data": {DIRECTIVES_KEY: render_directives(model_deployment, verification, copies)},
     }
 
 

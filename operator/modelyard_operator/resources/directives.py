@@ -8,6 +8,7 @@ References:
 
 import hashlib
 import json
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from modelyard_operator.spec import (
@@ -22,14 +23,32 @@ Verification = Literal["Gate", "Report"]
 """Whether a golden request that disagrees keeps a pod from serving."""
 
 
+@dataclass(frozen=True)
+class Copies:
+    """Copies of live requests, as one side of the comparison is told of them.
+
+    Attributes:
+        token: By it the candidate knows a copy, which then counts nowhere.
+        url: Where stable sends them; None for the candidate.
+        percent: Share of the requests that are copied.
+    """
+
+    token: str
+    url: str | None = None
+    percent: int = 0
+
+
 def render_directives(
-    model_deployment: ModelDeployment, verification: Verification | None = None
+    model_deployment: ModelDeployment,
+    verification: Verification | None = None,
+    copies: Copies | None = None,
 ) -> str:
     """Return the content of ``directives.json``.
 
     Args:
         model_deployment: Whose pods are told.
         verification: What golden requests decide; None for a revision that has none.
+        copies: The revision's side of a comparison; None while nothing is compared.
     """
     exposure = model_deployment.spec.exposure
     observability = model_deployment.spec.observability
@@ -43,16 +62,25 @@ def render_directives(
         "accessLog": {"samplingRatio": float(access_log.sampling_ratio)} if access_log else None,
         "tracing": _tracing(observability.tracing) if observability.tracing else None,
         "verification": verification,
+        **(_copies(copies) if copies else {}),
     }
     return json.dumps(_set(directives), sort_keys=True)
 
 
 def directives_hash(
-    model_deployment: ModelDeployment, verification: Verification | None = None
+    model_deployment: ModelDeployment,
+    verification: Verification | None = None,
+    copies: Copies | None = None,
 ) -> str:
     """Return the hash that a pod reports once it has applied the directives."""
-    text = render_directives(model_deployment, verification)
+    text = render_directives(model_deployment, verification, copies)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _copies(copies: Copies) -> dict[str, Any]:
+    if copies.url is None:
+        return {"shadowToken": copies.token}
+    return {"shadow": {"url": copies.url, "percent": copies.percent, "token": copies.token}}
 
 
 def _auth(auth: AuthSpec) -> dict[str, Any]:
