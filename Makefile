@@ -57,6 +57,10 @@ down: setup ## Remove the local cluster; the cache stays
 bench: setup ## Measure the runtime beside its peers, half an hour; writes benchmarks/results
 	@$(PYTHON) benchmarks/runtime/bench.py
 
+.PHONY: bench-analysis
+bench-analysis: setup ## Simulate 1,000 canaries in each of many cells, half an hour
+	@$(PYTHON) benchmarks/analysis/bench.py
+
 .PHONY: soak
 soak: setup ## Ten minutes of load, reloads, vanishing clients and malformed requests
 	@$(PYTHON) benchmarks/runtime/soak.py

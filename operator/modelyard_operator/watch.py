@@ -12,13 +12,13 @@ from typing import Any, Final
 
 import structlog
 
+from modelyard_operator.analysis import objectives
 from modelyard_operator.analysis.accumulate import accumulate, evaluate
 from modelyard_operator.analysis.counters import Counters, series_names, tally
 from modelyard_operator.analysis.findings import Findings
 from modelyard_operator.analysis.ledger import Ledger
-from modelyard_operator.analysis.objectives import go_on, judge_objective, objective_of
 from modelyard_operator.analysis.shadow import SHADOW_SERIES, add_copies, judge_shadow
-from modelyard_operator.analysis.verdicts import Question, judge
+from modelyard_operator.analysis.verdicts import judge
 from modelyard_operator.analysis.windows import (
     AFTER_THE_STEPS,
     Window,
@@ -38,8 +38,6 @@ from modelyard_operator.sources import PodSource, PrometheusSource, Source
 from modelyard_operator.spec import MetricSpec
 from modelyard_operator.store import Key
 
-GUARD_INTERVAL: Final = timedelta(seconds=30)
-"""Between scrapes of a stable revision that has promised limits."""
 RESTING: Final = frozenset({RolloutState.IDLE, RolloutState.ROLLED_BACK})
 """States in which stable is alone."""
 LONGEST_INTERVAL: Final = timedelta(seconds=60)
@@ -110,10 +108,12 @@ class Watch:
         """Look at what the state is about: copies, a window of the analysis, or stable's limits."""
         if rollout.state is RolloutState.SHADOWING:
             return await self._shadow(key, observed, rollout, now)
-        spec = observed.model_deployment.spec.rollout.analysis
+        spec = observed.model_deployment.spec.rollout
         if window := window_of(spec, rollout, world, now):
             return await self._analyse(key, observed, rollout, window, now)
-        if rollout.state in RESTING and any(metric.max is not None for metric in spec.metrics):
+        if rollout.state in RESTING and any(
+            metric.max is not None for metric in spec.analysis.metrics
+        ):
             return await self._guard(key, observed, rollout, now)
         self._memories.pop(key, None)
         return Findings()
@@ -154,16 +154,16 @@ class Watch:
         memory = self._remember(key, stable, now)
         if started:
             conditions = observed.model_deployment.status.get("conditions") or ()
-            memory.objective = objective_of(conditions)
+            memory.objective = objectives.objective_of(conditions)
         if now >= memory.due:
-            question = Question(spec, compares=False, baked=True)
+            question = objectives.question_of(spec)
             window = Window(stable, AFTER_THE_STEPS, None, question, opens=now)
-            evidence = open_window(go_on(memory.evidence, now), window, rollout, now)
+            evidence = open_window(objectives.go_on(memory.evidence, now), window, rollout, now)
             evidence = await self._scrape(observed, window, evidence, memory, now)
-            memory.evidence, memory.objective = judge_objective(
+            memory.evidence, memory.objective = objectives.judge_objective(
                 question, evidence, memory.objective
             )
-            memory.due = now + GUARD_INTERVAL
+            memory.due = now + objectives.INTERVAL
         return Findings(judgement=memory.objective, objective=memory.objective, due=memory.due)
 
     async def _scrape(
@@ -220,6 +220,7 @@ class Watch:
                     metric,
                     stable=tallies.get(window.stable or "", []),
                     candidate=tallies[window.revision],
+                    renew=window.step == AFTER_THE_STEPS,
                 )
             )
         return tuple(found)

@@ -214,7 +214,7 @@ async def test_a_broken_limit_is_told_once_survives_a_restart_and_is_mended(
     await serve(promised, 3, bad=2)
     broken = await serve(promised, 10, bad=40)
     assert (broken["status"], broken["reason"]) == ("False", "ErrorsAboveMax")
-    assert broken["message"].startswith("errors: 252 of 1200; above max 0.05: e-value ")
+    assert broken["message"].startswith("errors: 172 of 1000; above max 0.05: e-value ")
     told = [event for event in promised.cluster.events if event[1] == "ErrorsAboveMax"]
     assert len(told) == 1
     promised.restart()

@@ -7,11 +7,24 @@ from typing import Any, Final
 from modelyard_operator.analysis.verdicts import Question, judge
 from modelyard_operator.rollout.evidence import Evidence
 from modelyard_operator.rollout.judgement import Judgement, Verdict
+from modelyard_operator.spec import AnalysisSpec
 
 CONDITION: Final = "ObjectivesMet"
 """Type of the condition that says so."""
 LONGEST_WINDOW: Final = timedelta(hours=1)
-"""Evidence of more than this is dropped: a good day must not hide a bad minute."""
+"""Evidence of more than this is dropped; alpha is the probability of a false alarm in it."""
+INTERVAL: Final = timedelta(seconds=30)
+"""Between scrapes of a stable revision that has promised limits."""
+
+
+def question_of(spec: AnalysisSpec) -> Question:
+    """Return what is asked of stable at rest.
+
+    Args:
+        spec: ``spec.rollout.analysis``.
+    """
+    begun = round(LONGEST_WINDOW / INTERVAL)
+    return Question(spec, compares=False, windows=begun, baked=True)
 
 
 def judge_objective(

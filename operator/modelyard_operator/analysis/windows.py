@@ -9,10 +9,11 @@ from modelyard_operator.analysis.verdicts import Question
 from modelyard_operator.rollout.evidence import Evidence, MetricEvidence
 from modelyard_operator.rollout.machine import FULL, SETTLE, confirmed
 from modelyard_operator.rollout.state import Rollout, RolloutState, World
-from modelyard_operator.spec import AnalysisSpec
+from modelyard_operator.spec import RolloutSpec
 
+SCRAPE_S: Final = 5
 AFTER_THE_STEPS: Final = 0
-"""Number of the window that is no step: a probation."""
+"""Number of the windows that are no step: a probation, and rest."""
 
 
 @dataclass(frozen=True)
@@ -34,17 +35,17 @@ class Window:
     opens: datetime
 
 
-def window_of(spec: AnalysisSpec, rollout: Rollout, world: World, now: datetime) -> Window | None:
+def window_of(spec: RolloutSpec, rollout: Rollout, world: World, now: datetime) -> Window | None:
     """Return the window that runs; None while no weight is confirmed.
 
     Args:
-        spec: ``spec.rollout.analysis``.
+        spec: ``spec.rollout``.
         rollout: As status has it.
         world: What the routes show: a sample of a weight that they do not give is none.
         now: Current time, in UTC.
     """
     since = rollout.state_since
-    if since is None or not spec.metrics:
+    if since is None or not spec.analysis.metrics:
         return None
     question = _question(spec, rollout, now)
     if rollout.state is RolloutState.PROBATION and world.primary == rollout.stable:
@@ -55,7 +56,7 @@ def window_of(spec: AnalysisSpec, rollout: Rollout, world: World, now: datetime)
     else:
         return None
     if window.stable is None:
-        if all(metric.max is None for metric in spec.metrics):
+        if all(metric.max is None for metric in spec.analysis.metrics):
             return None  # there is nobody to compare with, and no limit to hold
         return replace(window, question=replace(question, compares=False))
     return window
@@ -98,12 +99,22 @@ def _carried(seen: MetricEvidence) -> MetricEvidence:
     )
 
 
-def _question(spec: AnalysisSpec, rollout: Rollout, now: datetime) -> Question:
+def _looks(spec: RolloutSpec, rollout: Rollout) -> int:
+    """Return how often evidence for a broken limit begins: half of alpha is for the steps' limits.
+
+    In a probation it begins with every scrape, since what has been good for long may turn bad.
+    """
+    if rollout.state is RolloutState.PROBATION:
+        return max(1, spec.probation_seconds // SCRAPE_S)
+    return len(rollout.plan)
+
+
+def _question(spec: RolloutSpec, rollout: Rollout, now: datetime) -> Question:
     ends, limit = rollout.next_step_time, rollout.step_deadline_time
     return Question(
-        spec,
+        spec.analysis,
         comparisons=max(1, sum(step.weight < FULL for step in rollout.plan)),
-        windows=len(rollout.plan) + 1,
+        windows=2 * _looks(spec, rollout),
         baked=ends is None or now >= ends,
         overdue=limit is not None and now >= limit,
     )

@@ -35,10 +35,10 @@ def test_an_outage_of_both_says_nothing() -> None:
 
 def test_a_burst_of_one_pod_counts_in_part_and_is_shown_in_full() -> None:
     burst = accumulate(None, ERRORS, stable=[Tally(100, 0)], candidate=[Tally(100, 100)])
-    ten = accumulate(None, ERRORS, stable=[Tally(100, 0)], candidate=[Tally(100, BURST)])
+    few = accumulate(None, ERRORS, stable=[Tally(100, 0)], candidate=[Tally(100, BURST)])
     spread = accumulate(None, ERRORS, stable=[Tally(100, 0)], candidate=[Tally(10, 10)] * 10)
     assert burst.candidate == spread.candidate == Counts(n=100, bad=100)
-    assert burst.log_e == pytest.approx(ten.log_e)
+    assert burst.log_e == pytest.approx(few.log_e)
     assert e_value(spread.log_e) > e_value(burst.log_e)
 
 
@@ -100,3 +100,17 @@ def test_a_query_breaches_only_in_a_row_and_only_alone() -> None:
     assert (seen.candidate_value, seen.stable_value) == ("0.2", "0.1")
     unlimited = MetricSpec(name="drift", query="drift")
     assert evaluate(None, unlimited, stable=0.0, candidate=9e9).breaches == 0
+
+
+def test_what_was_good_for_long_is_found_soon_where_evidence_is_renewed() -> None:
+    def scrapes_until_found(*, renew: bool) -> int:
+        seen: MetricEvidence | None = None
+        for number in range(1_000):
+            bad = 2 if number < 200 else 30
+            seen = accumulate(seen, LIMITED, stable=[], candidate=[Tally(300, bad)], renew=renew)
+            if e_value(seen.limit_log_e) >= 180 / 0.01:
+                return number - 199
+        return 1_000
+
+    assert scrapes_until_found(renew=True) <= 5
+    assert scrapes_until_found(renew=False) > 100
