@@ -293,9 +293,9 @@ def test_compile_runs_when_it_is_asked_for(
 ) -> None:
     asked = {}
 
-    def compile_(module: Any, **options: Any) -> Any:
+    def compile_(call: Any, **options: Any) -> Any:
         asked.update(options)
-        return module.forward
+        return call
 
     clock(lambda call: 1.0 if hasattr(call, "inner") else 0.25)
     monkeypatch.setattr(torch, "compile", compile_)
@@ -308,11 +308,48 @@ def test_compile_runs_when_it_is_asked_for(
     assert asked == {"mode": "max-autotune", "dynamic": True, "fullgraph": False}
 
 
+@pytest.mark.slow
+def test_every_one_of_many_models_is_compiled(
+    tmp_path: Path, clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handler = """
+import torch
+
+class Model(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = torch.nn.Linear(4, {width})
+
+    def forward(self, x):
+        return self.linear(x)
+"""
+    compiled: list[str] = []
+
+    def backend(graph: Any, _inputs: Any) -> Any:
+        compiled.append(str(graph.graph))
+        return graph.forward
+
+    real = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda call, **_: real(call, backend=backend))
+    clock(lambda _call: 1.0)
+    for width in range(1, 11):  # torch compiles eight for one piece of code
+        place = tmp_path / str(width)
+        place.mkdir()
+        eager(place, handler.format(width=width), [-1, 4])
+        with (place / "model.yaml").open("a") as file:
+            file.write("compile: {}\n")
+        model: Any = loaded_from(place).model
+        before = len(compiled)
+        warm(model, max_rows=8)
+        assert len(compiled) > before
+        assert model.optimization.chosen == "compile"
+
+
 def test_a_model_that_does_not_compile_runs_as_it_is(
     tmp_path: Path, clock: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def compile_(module: Any, **_options: Any) -> Any:
-        raise RuntimeError(f"no compiler for {type(module).__name__}")
+    def compile_(call: Any, **_options: Any) -> Any:
+        raise RuntimeError(f"no compiler for {type(call).__name__}")
 
     clock(frozen_is_faster)
     monkeypatch.setattr(torch, "compile", compile_)

@@ -11,6 +11,7 @@ import time
 import warnings
 from contextlib import contextmanager
 from functools import partial
+from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -207,7 +208,7 @@ def compiled(
     """
     expected = [module(*sample) for sample in samples]
     try:
-        call: Call = torch.compile(module, **options)
+        call: Call = torch.compile(_with_own_code(module), **options)
         for sample, answer in zip(samples, expected, strict=True):
             if not _agree(call(*sample), answer):
                 _log.warning("the compiled model answers otherwise, it runs uncompiled")
@@ -218,6 +219,18 @@ def compiled(
     ends = _ends(samples)
     gain = _gain([_seconds(module, s) for s in ends], [_seconds(call, s) for s in ends])
     return call, Optimization("compile", round(gain, 2))
+
+
+def _with_own_code(module: Flat) -> Call:
+    """Let nothing that is compiled count for another model.
+
+    What is compiled belongs to a code object, which all modules of a class share: a ninth model, or
+    a ninth load of one, would run uncompiled (``recompile_limit``), and what was compiled for those
+    that are gone would stay.
+    """
+    shared = type(module).forward
+    own = FunctionType(shared.__code__.replace(), shared.__globals__, shared.__name__)
+    return MethodType(own, module)
 
 
 class _Race:
