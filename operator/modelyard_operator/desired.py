@@ -13,11 +13,12 @@ from modelyard_operator.plan import Plan
 from modelyard_operator.resources import labels, names
 from modelyard_operator.resources.autoscaler import build_autoscaler
 from modelyard_operator.resources.config_maps import build_directives, build_files
-from modelyard_operator.resources.directives import Verification, directives_hash
+from modelyard_operator.resources.directives import directives_hash
 from modelyard_operator.resources.disruption_budget import build_disruption_budget
 from modelyard_operator.resources.service import build_cluster_service, build_revision_service
 from modelyard_operator.resources.workload import build_workload
 from modelyard_operator.revision import Revision, build_controller_revision, target_revision
+from modelyard_operator.roles import Role, role_of
 from modelyard_operator.rollout.commands import apply_command
 from modelyard_operator.rollout.freeze import InvalidFreezeError, check_freeze
 from modelyard_operator.rollout.machine import backends, decide, size, wake_time
@@ -82,11 +83,9 @@ def desired_state(observed: Observed, settings: OperatorSettings, now: datetime)
     for revision in revisions:
         floor = sizes[revision.name]
         hold = rollout.state in ACTIVE and revision.name == rollout.stable
-        verification = _verification(revision, rollout)
+        role = role_of(model_deployment, revision, rollout)
         objects.extend(
-            _revision_objects(
-                model_deployment, revision, floor=floor, hold=hold, verification=verification
-            )
+            _revision_objects(model_deployment, revision, floor=floor, hold=hold, role=role)
         )
     routes = [] if spec.suspend else _routes(model_deployment, traffic, rollout)
     return Plan(
@@ -185,13 +184,13 @@ def _revision_objects(
     *,
     floor: int,
     hold: bool,
-    verification: Verification | None,
+    role: Role,
 ) -> list[Manifest]:
     spec = model_deployment.spec
     objects = [
         build_controller_revision(model_deployment, revision),
         build_files(model_deployment, revision),
-        build_directives(model_deployment, revision.name, verification),
+        build_directives(model_deployment, revision.name, *role),
         build_workload(model_deployment, revision),
         build_revision_service(model_deployment, revision.name),
         build_disruption_budget(model_deployment, revision.name),
@@ -241,20 +240,14 @@ def _failure(
     return observed.failure(target.name)
 
 
-def _verification(revision: Revision, rollout: Rollout) -> Verification | None:
-    """A candidate has to prove itself; one that was promoted must come up again on any node."""
-    if revision.spec.rollout.verification is None:
-        return None
-    return "Report" if revision.name in {rollout.stable, rollout.previous} else "Gate"
-
-
 def _pod_annotations(
     observed: Observed, rollout: Rollout, revisions: Iterable[Revision]
 ) -> Mapping[str, Mapping[str, str]]:
     """Pods whose mounted directives may be old: an annotation makes the kubelet look again."""
+    owner = observed.model_deployment
     stale: dict[str, Mapping[str, str]] = {}
     for revision in revisions:
-        wanted = directives_hash(observed.model_deployment, _verification(revision, rollout))
+        wanted = directives_hash(owner, *role_of(owner, revision, rollout))
         changed = _changed_at(observed, names.directives(revision.name))
         for pod in observed.pods_of(revision.name):
             metadata = pod["metadata"]

@@ -65,7 +65,7 @@ def build_addresses(model_deployment: ModelDeployment) -> list[Manifest]:
     scheme = "https" if exposure.tls else "http"
     external = [{"type": "External", "url": f"{scheme}://{host}{exposure.path}"} for host in hosts]
     service = names.cluster_service(model_deployment.name)
-    inside = f"http://{service}.{model_deployment.namespace}.svc/"
+    inside = f"{names.service_url(service, model_deployment.namespace)}/"
     return [*external, {"type": "Cluster", "url": inside}]
 
 

@@ -38,3 +38,8 @@ def ingress(model_deployment: str) -> str:
 def canary_ingress(model_deployment: str) -> str:
     """The second Ingress of the pair, which carries the weight."""
     return f"{model_deployment}-canary"
+
+
+def service_url(service: str, namespace: str) -> str:
+    """Address of a Service for who is inside the cluster, without a slash at its end."""
+    return f"http://{service}.{namespace}.svc"
