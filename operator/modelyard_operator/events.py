@@ -5,6 +5,9 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from modelyard_operator.analysis.objectives import CONDITION as OBJECTIVES_MET
+from modelyard_operator.analysis.verdicts import figures
+from modelyard_operator.rollout.evidence import Evidence
+from modelyard_operator.rollout.machine import FULL
 
 Status = Mapping[str, Any]
 Event = tuple[str, str, str]
@@ -38,6 +41,7 @@ def build_events(before: Status, after: Status) -> list[Event]:
     return [
         *_failure_events(before, after),
         *_objective_events(was, is_),
+        *_step_events(before, after),
         *_rollout_events(before, after),
         *_command_events(before, after),
         *([("Normal", "Ready", ready["message"])] if became_ready else []),
@@ -68,6 +72,20 @@ def _failure_identity(failure: Status) -> tuple[Any, ...]:
     """A pod that is tried again may put the same failure in other words; a spec does not."""
     revision = failure.get("revision")
     return failure.get("reason"), revision, None if revision else failure.get("message")
+
+
+def _step_events(before: Status, after: Status) -> list[Event]:
+    """Say what a step was passed on, before the figures of the next one take their place."""
+    old, new = before.get("rollout") or {}, after["rollout"]
+    goes_on = new["state"] == "Promoting" or new.get("step", 0) > old.get("step", 0)
+    if old.get("state") not in {"Analyzing", "Paused"} or not goes_on:
+        return []
+    seen = Evidence.model_validate(new.get("analysis") or {})
+    if seen.step != old.get("step") or not seen.metrics:
+        return []
+    compares = old.get("weight", 0) < FULL
+    said = "; ".join(figures(metric, compares=compares) for metric in seen.metrics)
+    return [("Normal", "StepPassed", f"{old.get('weight', 0)} %: {said}")]
 
 
 def _rollout_events(before: Status, after: Status) -> list[Event]:

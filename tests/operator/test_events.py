@@ -119,3 +119,30 @@ def test_a_command_that_does_not_parse_is_shown_as_it_was() -> None:
     }
     (event,) = build_events(status("Idle"), status("Idle", lastCommand=command))
     assert event[1:] == ("CommandRefused", "go!: Refused: expected verb@revision#id")
+
+
+def test_a_step_says_what_it_was_passed_on() -> None:
+    errors = {
+        "metric": "errors",
+        "stable": {"n": 900, "bad": 5},
+        "candidate": {"n": 100, "bad": 0},
+    }
+    seen = {"revision": "fraud-new", "step": 1, "metrics": [errors]}
+    before = status("Analyzing", step=1, weight=10, analysis=seen)
+    after = status("Warming", step=2, weight=10, analysis=seen)
+    told = ("Normal", "StepPassed", "10 %: errors: candidate 0 of 100, stable 5 of 900")
+    assert told in build_events(before, after)
+    assert told in build_events(before, status("Promoting", step=1, analysis=seen))
+    assert told not in build_events(before, status("Paused", step=1, weight=10, analysis=seen))
+    assert told not in build_events(before, status("RollingBack", step=1, analysis=seen))
+    alone = status("Analyzing", step=1, weight=100, analysis=seen)
+    told = ("Normal", "StepPassed", "100 %: errors: 0 of 100")
+    assert told in build_events(alone, status("Promoting", step=1, analysis=seen))
+
+
+def test_a_broken_limit_is_told_when_it_breaks() -> None:
+    kept = {"type": "ObjectivesMet", "status": "True", "reason": "Kept", "message": "fine"}
+    broken = {**kept, "status": "False", "reason": "ErrorsAboveMax", "message": "errors: 9 of 10"}
+    told = ("Warning", "ErrorsAboveMax", "errors: 9 of 10")
+    assert told in build_events(status("Idle", kept), status("Idle", broken))
+    assert told not in build_events(status("Idle", broken), status("Idle", broken))

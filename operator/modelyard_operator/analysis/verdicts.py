@@ -114,14 +114,14 @@ def _judge_metric(question: Question, metric: MetricSpec, seen: MetricEvidence) 
     if missing := _missing(question, metric, seen):
         verdict = Verdict.INCONCLUSIVE if question.overdue else Verdict.UNDECIDED
         return Judgement(verdict, *missing)
-    return Judgement(Verdict.PASS, "Passed", _figures(seen, compares=question.compares))
+    return Judgement(Verdict.PASS, "Passed", figures(seen, compares=question.compares))
 
 
 def _failed_comparison(question: Question, seen: MetricEvidence) -> Judgement | None:
     value, bound = e_value(seen.log_e), question.comparison_bound
     if not question.compares or value < bound:
         return None
-    text = f"{_figures(seen)}; worse than stable: e-value {seen.e_value}, bound {bound:.3g}"
+    text = f"{figures(seen)}; worse than stable: e-value {seen.e_value}, bound {bound:.3g}"
     return Judgement(Verdict.FAIL, f"{_camel(seen.metric)}Worse", text)
 
 
@@ -130,7 +130,7 @@ def _failed_limit(question: Question, metric: MetricSpec, seen: MetricEvidence) 
     if metric.max is None or value < bound or _above(metric, seen.stable):
         return None
     text = (
-        f"{_figures(seen, compares=question.compares)}; "
+        f"{figures(seen, compares=question.compares)}; "
         f"above max {metric.max}: e-value {seen.limit_e_value}, bound {bound:.3g}"
     )
     return Judgement(Verdict.FAIL, f"{_camel(seen.metric)}AboveMax", text)
@@ -150,7 +150,7 @@ def _missing(
     question: Question, metric: MetricSpec, seen: MetricEvidence
 ) -> tuple[str, str] | None:
     """Return what keeps a metric from passing, if anything does."""
-    figures = _figures(seen, compares=question.compares)
+    said = figures(seen, compares=question.compares)
     if metric.query is not None:
         if seen.candidate_value is None:
             return "NoValue", f"{metric.name}: the query gives no number for the candidate"
@@ -159,9 +159,9 @@ def _missing(
         return None
     least = question.spec.min_samples
     if question.compares and min(seen.stable.n, seen.candidate.n) < least:
-        return "TooFewRequests", f"{figures}; both need {least} requests"
+        return "TooFewRequests", f"{said}; both need {least} requests"
     if _above(metric, seen.candidate):
-        return "AboveMax", f"{figures}; above max {metric.max}, which is not certain yet"
+        return "AboveMax", f"{said}; above max {metric.max}, which is not certain yet"
     return None
 
 
@@ -182,7 +182,13 @@ def _above(metric: MetricSpec, counts: Counts) -> bool:
     return counts.bad > float(metric.max) * counts.n
 
 
-def _figures(seen: MetricEvidence, *, compares: bool = True) -> str:
+def figures(seen: MetricEvidence, *, compares: bool = True) -> str:
+    """Say what was counted, without a verdict.
+
+    Args:
+        seen: One metric.
+        compares: Both revisions were asked; otherwise the one that is judged alone.
+    """
     ours = seen.candidate
     if not compares:
         return f"{seen.metric}: {ours.bad} of {ours.n}"
