@@ -147,7 +147,12 @@ def _check_status(seen: Manifest, case: Case, generation: int) -> None:
         assert words in ready["message"], ready
     assert stalled["status"] == str(case.stalled), stalled
     if case.stalled:
-        assert stalled["reason"] == case.reason
+        assert stalled["reason"] in {case.reason, "Rejected"}
+    if stalled["reason"] == "Rejected":  # its pods are gone, and why is kept
+        last = seen["status"]["rollout"]["lastRollback"]
+        assert last["reason"] == case.reason
+        assert last["revision"] in seen["status"]["rollout"]["rejected"]
+        return
     failure = seen["status"]["failure"]
     assert failure["reason"] == case.reason
     assert failure["message"]
@@ -171,7 +176,7 @@ def _check_event(served: Served, case: Case, seen: Manifest, noticed: datetime) 
 
 def _reported(served: Served, seen: Manifest) -> datetime:
     """When the scheduler, the kubelet or the container first reported the failure."""
-    failure = seen["status"]["failure"]
+    failure = seen["status"].get("failure", {})
     if "pod" not in failure:  # refused at the edit, before there was one
         return datetime.fromisoformat(condition(seen, "Ready")["lastTransitionTime"])
     if "lastTime" in failure:
