@@ -85,6 +85,8 @@ def _step_events(before: Status, after: Status) -> list[Event]:
         return []
     compares = old.get("weight", 0) < FULL
     said = "; ".join(figures(metric, compares=compares) for metric in seen.metrics)
+    if not any(metric.stable.n + metric.candidate.n for metric in seen.metrics):
+        said = "nobody asked either revision for anything"
     return [("Normal", "StepPassed", f"{old.get('weight', 0)} %: {said}")]
 
 

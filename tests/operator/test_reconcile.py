@@ -83,7 +83,15 @@ async def test_an_edit_goes_through_its_steps_and_leaves_one_revision(bench: Ben
     records = {name for kind, name in bench.cluster.objects if kind == "ControllerRevision"}
     assert records == {first, second}
     reasons = [reason for _, reason, _ in bench.cluster.events]
-    assert reasons == ["Ready", "RolloutStarted", "Shifting", "Shifting", "Promoted", "Ready"]
+    assert reasons == [
+        "Ready",
+        "RolloutStarted",
+        "Shifting",
+        "StepPassed",
+        "Shifting",
+        "Promoted",
+        "Ready",
+    ]
 
 
 async def test_a_canary_route_goes_before_the_revision_it_names(bench: Bench) -> None:
