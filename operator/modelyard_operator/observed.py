@@ -87,7 +87,8 @@ class Observed:
             key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")),
             reverse=True,
         )
-        accelerator = self._accelerator(revision)
+        # Most revisions are in no trouble, and reading a record takes time.
+        accelerator = self._accelerator(revision) if pods else None
         devices = self.inventory.count(accelerator) if self.inventory and accelerator else None
         return RevisionView(
             revision=revision,
