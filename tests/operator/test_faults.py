@@ -468,6 +468,7 @@ def test_a_pod_that_the_kubelet_gave_up() -> None:
         (Failure("InvalidArtifact", "m", "h", retryable=False, count=1), True),
         (Failure("ContainerCrashed", "m", "h", retryable=True, count=1), False),
         (Failure("ContainerCrashed", "m", "h", retryable=True, count=2), True),
+        (Failure("SourceUnreachable", "m", "h", retryable=True, count=9), False),
         (Failure("InsufficientAccelerator", "m", "h", retryable=True), False),
     ],
 )

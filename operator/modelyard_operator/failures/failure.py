@@ -13,8 +13,10 @@ Manifest = Mapping[str, Any]
 
 MESSAGE_LIMIT: Final = 1024
 """Longest message, hint and last word, in characters."""
+CRASHES: Final = frozenset({"ContainerCrashed", "ProbeFailed"})
+"""Reasons of containers that ended without a word of their own."""
 CRASH_LOOP: Final = 2
-"""Ends of a container that are a loop: the first may have been an accident."""
+"""Crashes that are a loop: the first may have been an accident."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,8 @@ class Failure:
     @property
     def hard(self) -> bool:
         """Whether the revision itself is broken: no wait and no second pod would help it."""
-        return not self.retryable or (self.count or 0) >= CRASH_LOOP
+        loops = self.reason in CRASHES and (self.count or 0) >= CRASH_LOOP
+        return loops or not self.retryable
 
     def to_status(self) -> dict[str, Any]:
         """Return ``status.failure``."""
