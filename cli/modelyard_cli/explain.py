@@ -158,6 +158,11 @@ def _with_notes(seen: Seen, explanation: Explanation) -> Explanation:
     progressing, scaling = view.condition("Progressing"), view.condition("ScalingActive")
     if progressing.reason == "ProgressDeadlineExceeded":
         notes.append(f"It takes too long: {progressing.message}.")
+    objectives = view.condition("ObjectivesMet")
+    if objectives.status == "False":
+        notes.append(
+            f"A limit that it promises is broken ({objectives.reason}): {objectives.message}."
+        )
     gaps = view.condition("FeaturesUnsupported")
     if gaps.status == "True":
         notes.append(f"Not everything that the spec asks for is supported here: {gaps.message}.")

@@ -34,6 +34,8 @@ def evidence(view: View) -> str:
         return f"The figures could not be read ({times}), so nothing is decided on them."
     if not analysis.metrics:
         return "There are no figures yet."
+    if not any(one.queried or one.stable.n or one.candidate.n for one in analysis.metrics):
+        return "Neither revision has seen a request so far."
     return " ".join(_metric(metric) for metric in analysis.metrics)
 
 
@@ -46,8 +48,11 @@ def figure(metric: Metric, role: Literal["stable", "candidate"]) -> str:
 
 
 def _metric(metric: Metric) -> str:
-    text = f"{metric.metric}: {figure(metric, 'candidate')} on the candidate, "
-    text += f"{figure(metric, 'stable')} on stable"
+    text = f"{metric.metric}: {figure(metric, 'candidate')}"
+    if metric.queried or metric.stable.n:
+        text += f" on the candidate, {figure(metric, 'stable')} on stable"
+    else:
+        text += ", with nothing on stable to compare"  # at 100 % and on probation
     if not metric.queried:
         text += f", e-value {number(metric.e_value)}" if metric.e_value else ""
         text += f", against max {number(metric.limit_e_value)}" if metric.limit_e_value else ""

@@ -83,10 +83,12 @@ def test_what_is_wrong_beside_the_cause_is_appended() -> None:
     manifest["status"]["conditions"] += [
         condition("FeaturesUnsupported", "True", "ProfileLimit", "no header matching"),
         condition("ScalingActive", "False", "FailedGetMetrics", "no metrics server"),
+        condition("ObjectivesMet", "False", "ErrorsAboveMax", "errors: 40 of 900"),
         condition("Progressing", "False", "ProgressDeadlineExceeded", "longer than 1 h"),
     ]
     text = explain(seen(manifest)).text
     assert "It takes too long: longer than 1 h." in text
+    assert "A limit that it promises is broken (ErrorsAboveMax): errors: 40 of 900." in text
     assert "is supported here: no header matching." in text
     assert "The autoscaler does not work (FailedGetMetrics): no metrics server." in text
 

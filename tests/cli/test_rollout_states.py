@@ -88,6 +88,9 @@ def test_analyzing_shows_the_figures_of_both_arms() -> None:
 
 def test_analyzing_without_figures_says_so() -> None:
     assert "There are no figures yet." in explain(seen(rolling("Analyzing"))).text
+    silent = {"metrics": [{"metric": "errors", "eValue": "1"}]}
+    told = explain(seen(rolling("Analyzing", analysis=silent)))
+    assert "Neither revision has seen a request so far." in told.text
     told = explain(seen(rolling("Analyzing", analysis={"errors": 3})))
     assert "The figures could not be read (3 times in a row)" in told.text
 
@@ -180,6 +183,12 @@ def test_shadowing_shows_agreement() -> None:
     spec = {"rollout": {"shadow": {"minSamples": 500}}}
     told = explain(seen(rolling("Shadowing", spec, shadow=shadow)))
     assert "420 answers were compared, 98.8 % of them agree. 500 are needed." in told.text
+
+
+def test_where_stable_sees_nothing_the_figures_stand_alone() -> None:
+    alone = {"metrics": [{"metric": "errors", "candidate": {"n": 100, "bad": 1}, "eValue": "1"}]}
+    told = explain(seen(rolling("Probation", previous=PREVIOUS, analysis=alone)))
+    assert "errors: 1 of 100 (1.0 %), with nothing on stable to compare, e-value 1" in told.text
 
 
 def test_probation_tells_where_traffic_would_return() -> None:

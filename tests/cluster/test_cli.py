@@ -85,7 +85,7 @@ def _look_at_what_serves(shell: Shell, first: str) -> None:
     assert f"fraud is Ready: {first} (version 1) serves" in shell.says("explain", "fraud")
     assert "fraud" in shell.says("status", plugin=True).splitlines()[1]
     answer = shell.run("predict", "fraud", "-", stdin=ROWS)
-    assert json.loads(answer.stdout) == [[SUM, SUM]], answer
+    assert json.loads(answer.stdout) == {"y": [[SUM, SUM]]}, answer
     assert f"x-modelyard-revision: {first}" in answer.stderr
     lines = shell.says("logs", "fraud", "--stable").splitlines()
     assert lines
@@ -106,7 +106,7 @@ def _look_at_a_rollout(shell: Shell, first: str, second: str) -> None:
     changed = {one["path"] for one in shell.document("diff", "fraud")["changes"]}
     assert changed == {"model.uri", "model.version"}
     answer = shell.run("predict", "fraud", "-", "--candidate", stdin=ROWS)
-    assert json.loads(answer.stdout) == [[2 * SUM, 2 * SUM]], answer
+    assert json.loads(answer.stdout) == {"y": [[2 * SUM, 2 * SUM]]}, answer
     assert f"x-modelyard-revision: {second}" in answer.stderr
 
 

@@ -60,7 +60,7 @@ REJECTIONS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         ),
         "Aborted": (
             "Somebody gave the command abort.",
-            "Nothing, unless it was a mistake.",
+            "",
         ),
         "RolledBackTo": (
             "Somebody asked for an earlier revision.",

@@ -87,9 +87,13 @@ def render_explanation(explanation: Explanation, width: int) -> RenderableType:
         explanation: What is told.
         width: Of the terminal; the paragraph is filled to it, commands stay whole to be copied.
     """
-    rows: list[RenderableType] = [
-        Text(textwrap.fill(explanation.text, min(width, PARAGRAPH_WIDTH)))
-    ]
+    filled = textwrap.fill(
+        explanation.text,
+        min(width, PARAGRAPH_WIDTH),
+        break_long_words=False,  # names and addresses can be copied
+        break_on_hyphens=False,
+    )
+    rows: list[RenderableType] = [Text(filled)]
     if explanation.steps:
         rows += [Text(""), parts.section("Next")]
     for step in explanation.steps:
