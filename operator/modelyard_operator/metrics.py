@@ -19,5 +19,5 @@ SCRAPES = Counter(
     "modelyard_operator_scrapes_total", "Requests to pods and to Prometheus", ["result"]
 )
 VERDICTS = Counter(
-    "modelyard_operator_analysis_verdicts_total", "Judgements of a scrape, by verdict", ["verdict"]
+    "modelyard_operator_analysis_verdicts_total", "Judgements of a window, one a pass", ["verdict"]
 )

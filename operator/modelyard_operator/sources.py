@@ -19,9 +19,12 @@ from modelyard_operator.analysis.counters import (
     InvalidExpositionError,
     Series,
     parse_counters,
+    series_of,
 )
 from modelyard_operator.errors import ScrapeError
 from modelyard_operator.scrape import Scraper
+
+PROMETHEUS_INTERVAL: Final = timedelta(seconds=30)
 
 Manifest = dict[str, Any]
 
@@ -86,7 +89,7 @@ class PrometheusSource:
     scraper: Scraper
     url: str
     namespace: str
-    interval: timedelta = timedelta(seconds=30)
+    interval: timedelta = PROMETHEUS_INTERVAL
     """Two scrapes of most Prometheus servers: in less time only some pods have news."""
 
     async def read(
@@ -98,8 +101,10 @@ class PrometheusSource:
         for name in names:
             selector = f'{name}{{namespace="{self.namespace}",revision="{revision}"}}'
             for labels, value in await self._query(f"sum by (pod, code, le) ({selector})"):
-                label = labels.get("code") or labels.get("le") or ""
-                found[labels.get("pod", "")][Series(name, label)] = value
+                try:
+                    found[labels.get("pod", "")][series_of(name, labels)] = value
+                except ValueError as error:
+                    raise ScrapeError(f"Prometheus: {name}: {error}") from error
         return dict(found)
 
     async def value(self, query: str, revision: str) -> float | None:

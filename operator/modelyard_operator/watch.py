@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import structlog
 
+from modelyard_operator import metrics
 from modelyard_operator.analysis import objectives
 from modelyard_operator.analysis.accumulate import accumulate, evaluate
 from modelyard_operator.analysis.counters import Counters, series_names, tally
@@ -34,7 +35,7 @@ from modelyard_operator.rollout.judgement import Judgement, Verdict
 from modelyard_operator.rollout.state import Rollout, RolloutState, World
 from modelyard_operator.scrape import Scraper
 from modelyard_operator.settings import OperatorSettings
-from modelyard_operator.sources import PodSource, PrometheusSource, Source
+from modelyard_operator.sources import PROMETHEUS_INTERVAL, PodSource, PrometheusSource, Source
 from modelyard_operator.spec import MetricSpec
 from modelyard_operator.store import Key
 
@@ -54,6 +55,7 @@ class _Memory:
 
     window: object
     due: datetime
+    queries_due: datetime
     ledgers: dict[str, Ledger] = field(default_factory=dict)
     evidence: Evidence = field(default_factory=Evidence)
     """Of stable outside rollouts, which is not kept in status."""
@@ -140,6 +142,7 @@ class Watch:
             evidence = await self._scrape(observed, window, evidence, memory, now)
             memory.due = now + min(LONGEST_INTERVAL, source.interval * 2 ** min(evidence.errors, 8))
         evidence, judgement = judge(window.question, evidence)
+        metrics.VERDICTS.labels(judgement.verdict.value).inc()
         return Findings(analysis=evidence, judgement=judgement, due=memory.due)
 
     async def _guard(
@@ -176,7 +179,7 @@ class Watch:
     ) -> Evidence:
         """Add one scrape to the evidence; one that fails is only counted."""
         try:
-            found = await self._metrics(observed, window, evidence, memory)
+            found = await self._metrics(observed, window, evidence, memory, now)
         except ScrapeError as error:
             log.warning(
                 "figures could not be read",
@@ -195,7 +198,12 @@ class Watch:
         )
 
     async def _metrics(
-        self, observed: Observed, window: Window, evidence: Evidence, memory: _Memory
+        self,
+        observed: Observed,
+        window: Window,
+        evidence: Evidence,
+        memory: _Memory,
+        now: datetime,
     ) -> tuple[MetricEvidence, ...]:
         spec = observed.model_deployment.spec.rollout.analysis
         known = {one.metric: one for one in evidence.metrics}
@@ -207,11 +215,16 @@ class Watch:
             for revision in arms
         }
         grown = {revision: memory.grown(revision, readings[revision]) for revision in arms}
+        asks_queries = now >= memory.queries_due
+        if asks_queries:
+            memory.queries_due = now + PROMETHEUS_INTERVAL
         found: list[MetricEvidence] = []
         for metric in spec.metrics:
             before = known.get(metric.name)
             if metric.query is not None:
-                found.append(await self._evaluated(observed, window, metric, before))
+                if asks_queries:
+                    before = await self._evaluated(observed, window, metric, before)
+                found.append(before or MetricEvidence(metric=metric.name))
                 continue
             tallies = {arm: [tally(metric, counted) for counted in grown[arm]] for arm in arms}
             found.append(
@@ -261,7 +274,7 @@ class Watch:
     def _remember(self, key: Key, window: object, now: datetime) -> _Memory:
         memory = self._memories.get(key)
         if memory is None or memory.window != window:
-            memory = self._memories[key] = _Memory(window, due=now)
+            memory = self._memories[key] = _Memory(window, due=now, queries_due=now)
         return memory
 
     def _source(self, observed: Observed) -> Source:

@@ -9,7 +9,7 @@ from modelyard_operator.rollout.evidence import Evidence, MetricEvidence
 from modelyard_operator.rollout.judgement import Judgement, Verdict
 from modelyard_operator.traffic.capabilities import resolve_proxy
 from testkit.operator_cluster import Bench, Clock
-from testkit.operator_objects import EXPOSED, raw_model_deployment
+from testkit.operator_objects import EXPOSED, operator_settings, raw_model_deployment
 
 ERRORS: dict[str, Any] = {"name": "errors", "builtin": "Errors"}
 ROLLOUT: dict[str, Any] = {
@@ -227,3 +227,44 @@ async def test_without_a_limit_nobody_is_asked_at_rest(monkeypatch: pytest.Monke
     bench = Bench(raw_model_deployment(replicas=2, exposure=EXPOSED, rollout=ROLLOUT), monkeypatch)
     await bench.rest()
     assert bench.pods.asked == []
+
+
+async def test_a_query_is_asked_for_both_revisions_every_half_minute(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drift = {"name": "drift", "query": "drift{{revision}}", "max": "0.2"}
+    rollout = {**ROLLOUT, "analysis": {"metrics": [ERRORS, drift]}}
+    raw = raw_model_deployment(replicas=2, exposure=EXPOSED, rollout=rollout)
+    settings = operator_settings(prometheus_url="http://prometheus:9090")
+    bench = Traffic(raw, monkeypatch, settings)
+    await bench.until("Idle")
+    bench.edit(model={"uri": "s3://models/fraud/9"})
+    await bench.until("Analyzing", 50)
+    stable = bench.status["stable"]["revision"]
+    candidate = bench.status["candidate"]["revision"]
+    bench.pods.values = {f"drift{stable}": 0.1, f"drift{candidate}": 0.3}
+    bench.pods.queries.clear()
+    await bench.pass_time(2)
+    assert sorted(bench.pods.queries) == sorted([f"drift{candidate}", f"drift{stable}"])
+    assert bench.evidence.metrics[1].breaches == 1
+    await bench.pass_time(11)
+    assert bench.evidence.metrics[1].breaches == 2
+    assert (await bench.judgement()).verdict is Verdict.UNDECIDED
+    await bench.pass_time(2)
+    found = await bench.judgement()
+    assert (found.verdict, found.reason) == (Verdict.FAIL, "DriftAboveMax")
+    assert "drift 0.3, above max 0.2 3 times in a row; stable 0.1" in found.message
+
+
+async def test_prometheus_as_the_source_is_asked_instead_of_the_pods(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rollout = {**ROLLOUT, "analysis": {"metrics": [ERRORS], "source": "Prometheus"}}
+    raw = raw_model_deployment(replicas=2, exposure=EXPOSED, rollout=rollout)
+    bench = Traffic(raw, monkeypatch, operator_settings())
+    await bench.rest()
+    bench.edit(model={"uri": "s3://models/fraud/9"})
+    await bench.until("Analyzing", 50)
+    await bench.pass_time(2)
+    assert bench.pods.scraped() == []
+    assert bench.evidence.errors == 1, "no address of Prometheus is set"

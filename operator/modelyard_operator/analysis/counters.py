@@ -8,6 +8,7 @@ References:
     https://prometheus.io/docs/instrumenting/exposition_formats/
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
@@ -26,7 +27,8 @@ REJECTED_CODES: Final = frozenset({"400", "413", "415", "422"})
 """The caller's input is at fault, or a version that no longer takes what the one before took."""
 UNCOUNTED_CODES: Final = frozenset({"401", "403", "404", "429", "499"})
 """What the model has no part in: rights, addresses, limits, and callers that leave."""
-_DISTINGUISHING: Final = ("code", "le")
+_OWN: Final = "modelyard_"
+"""Handlers' counters cannot begin like that."""
 
 
 class Series(NamedTuple):
@@ -34,7 +36,7 @@ class Series(NamedTuple):
 
     name: str
     label: str = ""
-    """Value of ``code`` or ``le``, for counters that have one."""
+    """Value of ``code``, or of ``le`` as a number in full, for counters that have one."""
 
 
 Counters = Mapping[Series, float]
@@ -60,7 +62,8 @@ def parse_counters(text: str, names: Iterable[str]) -> dict[Series, float]:
         names: Samples to read, as they stand in the text; all others are skipped unparsed.
 
     Raises:
-        InvalidExpositionError: A line of one of them is not Prometheus text.
+        InvalidExpositionError: A line of one of them is not Prometheus text, or a counter of the
+            runtime's own is no number.
     """
     wanted = tuple(names)
     lines = [line for line in text.splitlines() if line.startswith(wanted)]
@@ -69,10 +72,27 @@ def parse_counters(text: str, names: Iterable[str]) -> dict[Series, float]:
         for family in text_string_to_metric_families("\n".join([*lines, ""])):
             for sample in family.samples:
                 if sample.name in wanted:
-                    found[_series(sample.name, sample.labels)] += float(sample.value)
+                    found[series_of(sample.name, sample.labels)] += _value(
+                        sample.name, sample.value
+                    )
     except ValueError as error:
         raise InvalidExpositionError(f"/metrics: expected Prometheus text: {error}") from error
     return dict(found)
+
+
+def series_of(name: str, labels: Mapping[str, str]) -> Series:
+    """Return the counter that a sample belongs to.
+
+    Args:
+        name: The sample's name.
+        labels: Its labels.
+
+    Raises:
+        ValueError: ``le`` is no number.
+    """
+    if "le" in labels:
+        return Series(name, _edge(float(labels["le"])))
+    return Series(name, labels.get("code", ""))
 
 
 def growth(before: Counters, now: Counters) -> dict[Series, float]:
@@ -121,16 +141,17 @@ def series_names(metrics: Iterable[MetricSpec]) -> tuple[str, ...]:
 
 
 def _slow(metric: MetricSpec, counted: Counters) -> Tally:
-    edge = (metric.threshold_milliseconds or 0) / 1000
     total = counted.get(Series(DURATIONS_COUNT), 0.0)
-    fast = sum(
-        value
-        for series, value in counted.items()
-        if series.name == DURATIONS and float(series.label) == edge
-    )
+    fast = counted.get(Series(DURATIONS, _edge((metric.threshold_milliseconds or 0) / 1000)), 0.0)
     return Tally(total, max(0.0, total - fast))
 
 
-def _series(name: str, labels: Mapping[str, str]) -> Series:
-    label = next((labels[key] for key in _DISTINGUISHING if key in labels), "")
-    return Series(name, label)
+def _edge(seconds: float) -> str:
+    """Return one text for an edge of a histogram, however it was written."""
+    return repr(float(seconds))
+
+
+def _value(name: str, value: float) -> float:
+    if name.startswith(_OWN) and not math.isfinite(value):
+        raise ValueError(f"{name}: expected a finite number, got {value}")
+    return value

@@ -78,10 +78,19 @@ def test_what_nobody_asks_for_is_not_even_parsed() -> None:
     assert parse_counters('broken{"\na_total 1\n', ("a_total",)) == {Series("a_total"): 1.0}
 
 
-@pytest.mark.parametrize("line", ["a_total{", "a_total x", 'a_total{code="5'])
+@pytest.mark.parametrize(
+    "line", ["a_total{", "a_total x", 'a_total{code="5', 'a_total{le="wide"} 1']
+)
 def test_a_line_that_is_no_sample_is_refused(line: str) -> None:
     with pytest.raises(InvalidExpositionError, match="expected Prometheus text"):
         parse_counters(line, ("a_total",))
+
+
+@pytest.mark.parametrize("value", ["NaN", "+Inf"])
+def test_a_counter_of_the_runtime_is_a_number_and_a_handlers_may_not_be(value: str) -> None:
+    with pytest.raises(InvalidExpositionError, match="expected a finite number"):
+        parse_counters(f"modelyard_requests_total {value}", ("modelyard_requests_total",))
+    assert parse_counters(f"a_total {value}", ("a_total",)).keys() == {Series("a_total")}
 
 
 amounts = st.dictionaries(
