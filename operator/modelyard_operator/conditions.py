@@ -16,9 +16,10 @@ from modelyard_operator.analysis.objectives import CONDITION as OBJECTIVES_MET
 from modelyard_operator.observed import Observed
 from modelyard_operator.plan import Plan
 from modelyard_operator.resources import labels, names
-from modelyard_operator.rollout.machine import SETTLE, overdue
+from modelyard_operator.rollout.routing import returns_to
 from modelyard_operator.rollout.state import RolloutState
 from modelyard_operator.rollout.status_part import format_time
+from modelyard_operator.rollout.transitions import SETTLE
 
 Manifest = Mapping[str, Any]
 
@@ -100,8 +101,8 @@ def _target_not_stable(seen: Pass) -> tuple[str, str] | None:
     rollout, target = seen.plan.rollout, seen.plan.target
     if target is not None and rollout.stable == target.name:
         return None
-    if rollout.state is RolloutState.INITIALIZING:
-        return "Initializing", "the first revision is not ready yet"
+    if rollout.state in {RolloutState.INITIALIZING, RolloutState.UNAVAILABLE}:
+        return rollout.state.value, "the first revision is not ready yet"
     return "RolloutInProgress", progress(seen)
 
 
@@ -213,13 +214,16 @@ def progress(seen: Pass) -> str:
         return f"{candidate}: {rollout.state}"
     where = f"step {rollout.step} of {len(rollout.plan)}"
     return {
+        RolloutState.PREPARING: f"{where}: a place is found for {candidate}",
+        RolloutState.WAITING_CAPACITY: f"{where}: there is no room for a pod of {candidate}",
         RolloutState.WARMING: f"{where}: {candidate} gets its pods ready",
+        RolloutState.SHADOWING: f"{where}: {candidate} answers copies of live requests",
         RolloutState.SHIFTING: f"{where}: the routes move {rollout.weight} % to {candidate}",
         RolloutState.ANALYZING: f"{where}: {rollout.weight} % of the requests go to {candidate}",
         RolloutState.PAUSED: f"{where}: paused at {rollout.weight} % ({rollout.paused_reason})",
         RolloutState.PROMOTING: f"{candidate} takes over",
-        RolloutState.PROBATION: f"{rollout.previous} retires",
-        RolloutState.ROLLING_BACK: f"{candidate} is dropped",
+        RolloutState.PROBATION: f"{rollout.previous} stays warm beside {candidate}",
+        RolloutState.ROLLING_BACK: f"traffic returns to {returns_to(rollout)[0]}",
     }.get(rollout.state, str(rollout.state))
 
 
@@ -237,12 +241,10 @@ def _flag(type_: str, found: tuple[str, str] | None, reason: str, message: str) 
 
 def _progressing(seen: Pass) -> Condition:
     rollout = seen.plan.rollout
-    if overdue(rollout, seen.now):
-        limit = timedelta(
-            seconds=seen.observed.model_deployment.spec.rollout.progress_deadline_seconds
-        )
-        text = f"the rollout has taken longer than {limit}"
-        return Condition("Progressing", False, "ProgressDeadlineExceeded", text)
+    if rollout.state is RolloutState.UNAVAILABLE:
+        return Condition("Progressing", False, *_late(seen))
+    if rejected := _rejected(seen):
+        return Condition("Progressing", False, *rejected)
     if seen.observed.model_deployment.spec.suspend or rollout.state is RolloutState.IDLE:
         return Condition("Progressing", False, "Idle", "no rollout is under way")
     return Condition("Progressing", True, rollout.state.value, progress(seen))
@@ -314,9 +316,15 @@ def _stalled(seen: Pass) -> Condition:
         found = _target_fails(seen)
     elif rejected := _rejected(seen):
         found = (REJECTED, rejected[1])
-    elif overdue(seen.plan.rollout, seen.now):
-        found = ("ProgressDeadlineExceeded", "the rollout has passed its deadline")
+    elif seen.plan.rollout.state is RolloutState.UNAVAILABLE:
+        found = _late(seen)
     return _flag("Stalled", found, "NotStalled", "nothing is stuck")
+
+
+def _late(seen: Pass) -> tuple[str, str]:
+    limit = seen.observed.model_deployment.spec.rollout.progress_deadline_seconds
+    text = f"no pod of the first revision became ready in {timedelta(seconds=limit)}"
+    return "ProgressDeadlineExceeded", text
 
 
 def _reconciling(seen: Pass, ready: Condition, stalled: Condition) -> Condition:

@@ -1,6 +1,7 @@
 """``desired_state``: from spec and observation to everything that one pass wants. Pure."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -21,8 +22,11 @@ from modelyard_operator.revision import Revision, build_controller_revision, tar
 from modelyard_operator.roles import Role, role_of
 from modelyard_operator.rollout.commands import apply_command
 from modelyard_operator.rollout.freeze import InvalidFreezeError, check_freeze
-from modelyard_operator.rollout.machine import backends, decide, size, wake_time
-from modelyard_operator.rollout.state import ACTIVE, Ask, Rollout, World
+from modelyard_operator.rollout.judgement import Judgement, Verdict
+from modelyard_operator.rollout.machine import decide, wake_time
+from modelyard_operator.rollout.routing import backends
+from modelyard_operator.rollout.sizing import bounds, size
+from modelyard_operator.rollout.state import Ask, Rollout, RolloutState, World
 from modelyard_operator.runtime_contract import SUPPORTED_SCHEMES, scheme
 from modelyard_operator.settings import OperatorSettings
 from modelyard_operator.spec import ModelDeployment
@@ -61,8 +65,8 @@ def desired_state(observed: Observed, settings: OperatorSettings, now: datetime)
     model_deployment = observed.model_deployment
     spec = model_deployment.spec
     proxy = resolve_proxy(spec.exposure, settings)
-    world = observed.world(proxy)
     before = Rollout.from_status(model_deployment.status)
+    world = _with_refusal(observed.world(proxy), observed.rejection, before)
     target, problem = _target(observed, settings)
     ask = Ask(
         target=target.name if target else _current(before, world),
@@ -74,19 +78,22 @@ def desired_state(observed: Observed, settings: OperatorSettings, now: datetime)
         before = observed.findings.added_to(before)
     if before and not spec.suspend:
         command = model_deployment.annotations.get(labels.ROLLOUT_COMMAND)
-        before = apply_command(before, command, world, now)
+        before = apply_command(before, command, ask=ask, world=world, now=now)
     rollout = decide(ask, before, world, now) if ask.target else before or Rollout()
-    traffic = TrafficPlan(spec.exposure, proxy, backends(rollout, world), match=spec.rollout.match)
+    match = spec.rollout.match
+    routes_to = backends(rollout, world, testers=bool(match))
+    traffic = TrafficPlan(spec.exposure, proxy, routes_to, match=match)
     revisions = _live_revisions(observed, rollout, target)
     sizes = {one.name: size(ask, rollout, world, one.name) for one in revisions}
     objects: list[Manifest] = []
     for revision in revisions:
-        floor = sizes[revision.name]
-        hold = rollout.state in ACTIVE and revision.name == rollout.stable
-        role = role_of(model_deployment, revision, rollout)
-        objects.extend(
-            _revision_objects(model_deployment, revision, floor=floor, hold=hold, role=role)
-        )
+        role, replicas = role_of(model_deployment, revision, rollout), sizes[revision.name]
+        objects.extend(_revision_objects(model_deployment, revision, role))
+        if spec.scaling and replicas:
+            limits = bounds(rollout, revision.name, replicas)
+            objects.append(
+                build_autoscaler(model_deployment, spec.scaling, revision.name, bounds=limits)
+            )
     routes = [] if spec.suspend else _routes(model_deployment, traffic, rollout)
     return Plan(
         rollout=rollout,
@@ -100,8 +107,7 @@ def desired_state(observed: Observed, settings: OperatorSettings, now: datetime)
         scales={
             name: replicas
             for name, replicas in sizes.items()
-            # An autoscaler rules the number, but it does not move a workload that is at zero.
-            if spec.scaling is None or world.replicas.get(name) == 0
+            if not _autoscaled(observed, world, name, replicas)
         },
         pod_annotations=_pod_annotations(observed, rollout, revisions),
         protected=frozenset(filter(None, (rollout.stable, rollout.candidate, rollout.previous)))
@@ -153,8 +159,21 @@ def check_spec(model_deployment: ModelDeployment, settings: OperatorSettings) ->
             raise InvalidSpecError(f"spec.rollout.freeze[{number}]: {error}") from error
 
 
+def _with_refusal(
+    world: World, refusal: ModelyardOperatorError | None, before: Rollout | None
+) -> World:
+    """A candidate whose pods the API server does not accept needs no more evidence."""
+    candidate = before.candidate if before else None
+    if refusal is None or not refusal.permanent or candidate is None or candidate in world.replicas:
+        return world
+    grounds = Judgement(Verdict.FAIL, refusal.reason, str(refusal))
+    return replace(world, broken={**world.broken, candidate: grounds})
+
+
 def _current(before: Rollout | None, world: World) -> str:
     """The revision to go on with while the spec cannot be built; empty when there is none."""
+    if before and before.state is RolloutState.ROLLED_BACK:
+        return before.rejected[-1]
     if before:
         return before.candidate or before.stable or ""
     return world.canary or world.primary or world.selected or ""
@@ -179,15 +198,9 @@ def _live_revisions(
 
 
 def _revision_objects(
-    model_deployment: ModelDeployment,
-    revision: Revision,
-    *,
-    floor: int,
-    hold: bool,
-    role: Role,
+    model_deployment: ModelDeployment, revision: Revision, role: Role
 ) -> list[Manifest]:
-    spec = model_deployment.spec
-    objects = [
+    return [
         build_controller_revision(model_deployment, revision),
         build_files(model_deployment, revision),
         build_directives(model_deployment, revision.name, *role),
@@ -195,17 +208,14 @@ def _revision_objects(
         build_revision_service(model_deployment, revision.name),
         build_disruption_budget(model_deployment, revision.name),
     ]
-    if spec.scaling:
-        objects.append(
-            build_autoscaler(
-                model_deployment,
-                spec.scaling,
-                revision.name,
-                min_replicas=max(1, floor),
-                hold=hold,
-            )
-        )
-    return objects
+
+
+def _autoscaled(observed: Observed, world: World, revision: str, replicas: int) -> bool:
+    """Tell whether an autoscaler rules the number of pods; it does not move one that is at zero."""
+    if ("HorizontalPodAutoscaler", revision) in observed.children:
+        return world.replicas.get(revision) != 0
+    scaling = observed.model_deployment.spec.scaling
+    return scaling is not None and replicas > 0 and world.replicas.get(revision) != 0
 
 
 def _routes(

@@ -7,7 +7,7 @@ from typing import Any, Final
 from modelyard_operator.analysis.objectives import CONDITION as OBJECTIVES_MET
 from modelyard_operator.analysis.verdicts import figures
 from modelyard_operator.rollout.evidence import Evidence
-from modelyard_operator.rollout.machine import FULL
+from modelyard_operator.rollout.transitions import FULL
 
 Status = Mapping[str, Any]
 Event = tuple[str, str, str]
@@ -116,6 +116,11 @@ def _rollout_events(before: Status, after: Status) -> list[Event]:
         ),
         "Promoting": ("Normal", "Promoted", f"{stable} is stable now"),
         "RollingBack": _rolling_back(old, new, candidate, stable),
+        "Unavailable": (
+            "Warning",
+            "Unavailable",
+            f"no pod of {candidate} became ready within its deadline",
+        ),
     }
     event = texts.get(new["state"])
     return [event] if event else []
@@ -131,7 +136,8 @@ def _waiting(after: Status, candidate: str) -> str:
 def _rolling_back(old: Status, new: Status, candidate: str, stable: str) -> Event:
     last = new.get("lastRollback")
     if last and last != old.get("lastRollback"):
-        text = f"{last['revision']}: {last['message']}; traffic returns to {stable}"
+        home = new.get("previous") or stable
+        text = f"{last['revision']}: {last['message']}; traffic returns to {home}"
         return ("Warning", last["reason"], text)
     return ("Normal", "RolloutDropped", f"another edit: traffic returns to {stable or candidate}")
 

@@ -129,6 +129,7 @@ class Observed:
             judgement=self.findings.judgement,
             shadow=self.findings.shadow,
             signature_change=self.findings.signature_change,
+            leaving=sum("deletionTimestamp" in pod["metadata"] for pod in self.pods),
             placed={
                 revision: sum(map(is_placed, self.pods_of(revision))) for revision in self.workloads
             },

@@ -32,7 +32,7 @@ from modelyard_operator.inquiry import Inquiry, asks_again
 from modelyard_operator.observed import Observed
 from modelyard_operator.plan import Plan
 from modelyard_operator.resources import labels
-from modelyard_operator.rollout.machine import SETTLE
+from modelyard_operator.rollout.transitions import SETTLE
 from modelyard_operator.settings import OperatorSettings
 from modelyard_operator.status import build_status
 from modelyard_operator.store import Key, Store, controller_uid

@@ -15,7 +15,7 @@ from modelyard_operator.resources.pod_overrides import (
     OPEN_POD_FIELDS,
     RESERVED_LABEL_PREFIXES,
 )
-from modelyard_operator.rollout.machine import Backends
+from modelyard_operator.rollout.routing import Backends
 from modelyard_operator.runtime_contract import runtime_environment
 from modelyard_operator.settings import OperatorSettings
 from modelyard_operator.spec import ModelDeployment, ModelDeploymentSpec

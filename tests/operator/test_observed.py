@@ -8,7 +8,7 @@ from modelyard_operator.resources.service import build_cluster_service
 from modelyard_operator.resources.workload import build_workload
 from modelyard_operator.revision import build_controller_revision, target_revision
 from modelyard_operator.rollout.judgement import Judgement, Verdict
-from modelyard_operator.rollout.machine import Backends
+from modelyard_operator.rollout.routing import Backends
 from modelyard_operator.traffic.capabilities import resolve_proxy
 from modelyard_operator.traffic.ingress import render_ingresses
 from modelyard_operator.traffic.plan import TrafficPlan

@@ -336,8 +336,10 @@ async def test_a_refused_record_is_not_tried_in_a_circle(bench: Bench) -> None:
     bench.edit(model=OTHER)
     with pytest.raises((ChildRejectedError, InvalidPodTemplateError)):
         await bench.rest()
-    await bench.rest(limit=5)
-    assert bench.status["failure"]["reason"] in {"ChildRejected", "InvalidPodTemplate"}
+    await bench.rest(limit=10)
+    rollout = bench.status["rollout"]
+    assert rollout["state"] == "RolledBack"
+    assert rollout["lastRollback"]["reason"] in {"ChildRejected", "InvalidPodTemplate"}
 
 
 @pytest.fixture

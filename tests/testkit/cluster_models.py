@@ -79,7 +79,13 @@ def model_deployment(name: str, prefix: str, *, hosts: tuple[str, ...], **spec: 
         | {"credentialsSecretRef": {"name": SECRET}},
         "runtime": {"timeouts": {"drainSeconds": 10}, "concurrency": {"threads": 1}},
         "resources": {"requests": {"cpu": "20m", "memory": "64Mi"}},
-        "rollout": {"bakeSeconds": 1, "steps": [{"weight": 50}, {"weight": 100}]},
+        "rollout": {
+            "bakeSeconds": 1,
+            "steps": [{"weight": 50}, {"weight": 100}],
+            "probationSeconds": 0,
+            # A test's few requests are no evidence, and would be waited for.
+            "analysis": {"metrics": []},
+        },
     }
     if hosts:
         base["exposure"] = {"hosts": list(hosts), "ingressClassName": "nginx"}

@@ -1,4 +1,4 @@
-"""A small world for the rollout machine: pods, routes and a status that survive a crash.
+"""A small world for the rollout machine: pods, devices, routes and a status that survive a crash.
 
 It carries out what a pass decides in the order of ``reconcile.py`` (status, children, routes,
 scales, prune) and may die after each single write. Each write is checked when it is made.
@@ -8,22 +8,26 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from modelyard_operator.rollout.commands import apply_command
-from modelyard_operator.rollout.machine import (
-    SETTLE,
-    Backends,
-    backends,
-    decide,
-    size,
-    wake_time,
-)
+from modelyard_operator.rollout.evidence import Evidence
+from modelyard_operator.rollout.judgement import Judgement, Verdict
+from modelyard_operator.rollout.machine import decide, wake_time
+from modelyard_operator.rollout.routing import Backends, backends
+from modelyard_operator.rollout.sizing import Bounds, bounds, size
 from modelyard_operator.rollout.state import ACTIVE, Ask, Rollout, RolloutState, World
 from modelyard_operator.spec import RolloutSpec
+from testkit.operator_rollout_checks import Checks
 
 START: Final = datetime(2026, 1, 1, tzinfo=UTC)
+HPA_MAX: Final = 6
 Canary = tuple[str, int]
+Quality = Literal["good", "bad", "broken", "sleeps", "fails later", "other signature"]
+"""What is wrong with a version: nothing; requests fail; it crashes; it is never ready; it fails once
+it is stable; its inputs differ."""
+Source = Literal["fine", "down", "silent", "few", "unused"]
+"""What the figures say: enough; they cannot be read; no request; too few; nobody judges."""
 
 
 class CrashError(Exception):
@@ -37,8 +41,15 @@ class Cluster:
     routed: bool = True
     splits: bool = True
     autoscaled: bool = False
+    devices: int | None = None
+    """Pods that find room in all; None is no limit."""
     replicas: dict[str, int] = field(default_factory=dict)
+    placed: dict[str, int] = field(default_factory=dict)
     ready: dict[str, int] = field(default_factory=dict)
+    leaving: int = 0
+    starved: set[str] = field(default_factory=set)
+    """Revisions of which the scheduler has found no room for a pod."""
+    autoscalers: dict[str, Bounds] = field(default_factory=dict)
     selected: str | None = None
     primary: str | None = None
     canary: Canary | None = None
@@ -52,7 +63,54 @@ class Cluster:
             canary_weight=self.canary[1] if self.canary else 0,
             selected=self.selected,
             splits=self.routed and self.splits,
+            placed=dict(self.placed),
+            leaving=self.leaving,
+            unschedulable=dict.fromkeys(self.starved & self.replicas.keys(), "0 of 1 nodes"),
         )
+
+    def create(self, revision: str) -> None:
+        self.replicas[revision], self.placed[revision], self.ready[revision] = 1, 0, 0
+
+    def resize(self, revision: str, replicas: int) -> None:
+        """Set the replicas; pods that go keep their devices until they are gone."""
+        self.replicas[revision] = replicas
+        self.leaving += max(0, self.placed[revision] - replicas)
+        self.placed[revision] = min(self.placed[revision], replicas)
+        self.ready[revision] = min(self.ready[revision], replicas)
+
+    def remove(self, revision: str) -> None:
+        self.leaving += self.placed[revision]
+        for pods in (self.replicas, self.placed, self.ready, self.autoscalers):
+            pods.pop(revision, None)
+
+    def schedule(self, *, gone: bool = True) -> None:
+        """Let pods that were told to go be gone, and give others their place, oldest first."""
+        if gone:
+            self.leaving = 0
+        self.starved = set()
+        for revision, replicas in self.replicas.items():
+            taken = sum(self.placed.values()) + self.leaving
+            room = replicas if self.devices is None else max(0, self.devices - taken)
+            self.placed[revision] = min(replicas, self.placed[revision] + room)
+            if self.placed[revision] < replicas:
+                self.starved.add(revision)
+
+    def run_pods(self, asleep: frozenset[str] = frozenset(), percent: int = 100) -> None:
+        """Schedule pods and let a share of them get ready."""
+        self.schedule()
+        for revision, replicas in self.replicas.items():
+            if revision not in asleep:
+                risen = min(self.placed[revision], -(-replicas * percent // 100))
+                self.ready[revision] = max(self.ready[revision], risen)
+
+    def autoscale(self, revision: str, wants: int) -> None:
+        """What an autoscaler does when its metrics ask for a number of pods."""
+        limits, has = self.autoscalers.get(revision), self.replicas.get(revision, 0)
+        if limits is None or has == 0:
+            return
+        wants = min(max(wants, limits.floor), limits.ceiling or max(HPA_MAX, limits.floor))
+        if not limits.hold or wants > has:
+            self.resize(revision, wants)
 
 
 @dataclass
@@ -64,15 +122,23 @@ class Simulation:
     status: dict[str, Any] = field(default_factory=dict)
     annotation: str | None = None
     now: datetime = START
+    quality: dict[str, Quality] = field(default_factory=dict)
+    source: Source = "unused"
+    errors: int = 0
+    """Scrapes in a row that failed."""
     log: list[str] = field(default_factory=list)
-    served_until: dict[str, datetime] = field(default_factory=dict)
-    """When each revision was last named by a route that this operator changed."""
-    unguarded: set[str | None] = field(default_factory=set)
-    """Revisions that came or went while the user wanted no pods."""
+    history: tuple[str, ...] = ()
+    checks: Checks = field(default_factory=Checks)
 
     @property
     def rollout(self) -> Rollout | None:
         return Rollout.from_status(self.status)
+
+    @property
+    def asleep(self) -> frozenset[str]:
+        """Revisions that are never ready."""
+        never = {"sleeps", "broken"}
+        return frozenset(name for name, kind in self.quality.items() if kind in never)
 
     def reconcile(self, crash_after: int | None = None) -> bool:
         """Run one pass, dying after the given number of writes; tells whether anything changed."""
@@ -81,16 +147,18 @@ class Simulation:
             writes += 1
             if crash_after is not None and writes > crash_after:
                 return True
+        rollout = self.rollout
+        if rollout:
+            self.checks.after_a_pass(rollout, self.cluster)
         return writes > 0
 
-    def settle(self, limit: int = 500) -> None:
+    def settle(self, limit: int = 600) -> None:
         """Let everything that can become ready do so, and time pass, until nothing moves."""
         for _ in range(limit):
             moved = self.reconcile()
-            if moved:
-                continue
-            if self.cluster.ready != self.cluster.replicas:
-                self.cluster.ready = dict(self.cluster.replicas)
+            before = self.cluster.world()
+            self.cluster.run_pods(self.asleep)
+            if moved or self.cluster.world() != before:
                 continue
             rollout = self.rollout
             wake = wake_time(rollout, self.now) if rollout else None
@@ -99,21 +167,71 @@ class Simulation:
             self.now = wake
         raise AssertionError(f"still moving after {limit} passes: {self.status} {self.cluster}")
 
+    def world(self, rollout: Rollout | None) -> World:
+        """What a pass sees, evidence included."""
+        kind = self.quality.get
+        broken = {
+            name: Judgement(Verdict.FAIL, "ContainerCrashed", "it ended with exit code 1")
+            for name in self.cluster.replicas
+            if kind(name) == "broken"
+        }
+        candidate = rollout.candidate if rollout and rollout.state in ACTIVE else None
+        differs = candidate is not None and kind(candidate) == "other signature"
+        return self.checks.seen(
+            self.cluster.world(),
+            history=self.history,
+            judgement=self._judgement(rollout),
+            broken=broken,
+            signature_change="input x has another shape" if differs else None,
+        )
+
+    def _judgement(self, rollout: Rollout | None) -> Judgement | None:
+        if rollout is None or self.source == "unused":
+            return None
+        if rollout.state in {RolloutState.PROBATION, RolloutState.IDLE}:
+            fails = self.quality.get(rollout.stable or "") == "fails later"
+            return Judgement(Verdict.FAIL if fails else Verdict.UNDECIDED)
+        if not rollout.weight or rollout.state not in ACTIVE:
+            return None
+        fails = (
+            self.source in {"fine", "few"} and self.quality.get(rollout.candidate or "") == "bad"
+        )
+        if fails:
+            return Judgement(Verdict.FAIL, "ErrorsRose", "40 of 200 failed")
+        if rollout.weight == 100 and self.source != "down":
+            return Judgement(Verdict.PASS)  # nobody to compare with, and no limit
+        return {
+            "down": Judgement(Verdict.ERROR),
+            "silent": Judgement(Verdict.INCONCLUSIVE, "NoTraffic"),
+            "few": Judgement(Verdict.UNDECIDED),
+            "fine": Judgement(Verdict.PASS),
+        }[self.source]
+
+    def _scraped(self, rollout: Rollout) -> Rollout:
+        """Count failed scrapes, as the operator does before it decides."""
+        if rollout.state not in {RolloutState.ANALYZING, RolloutState.PAUSED}:
+            return rollout
+        self.errors = min(self.errors + 1, 5) if self.source == "down" else 0
+        return rollout.model_copy(update={"analysis": Evidence(errors=self.errors)})
+
     def _pass(self) -> Iterator[None]:
-        world = self.cluster.world()
         stored = self.rollout
+        world = self.world(stored)
         before = stored
+        if before:
+            before = self._scraped(before)
+        commanded = before
         if before and not self.ask.suspended:
-            before = apply_command(before, self.annotation, world, self.now)
-            again = apply_command(before, self.annotation, world, self.now)
-            assert again == before, "a replayed command had an effect"
-        rollout = decide(self.ask, before, world, self.now)
-        self._check_stable(stored, rollout, world)
-        if self.ask.replicas == 0:
-            self.unguarded |= {rollout.stable, rollout.candidate}
+            commanded = self._told(before, world)
+            assert self._told(commanded, world) == commanded, "14: a replay had an effect"
+        rollout = decide(self.ask, commanded, world, self.now)
+        self.checks.a_step(self.ask, stored, commanded, rollout, world=world, now=self.now)
         if self._write_status(rollout, world):
             yield
         yield from self._apply(rollout, world)
+
+    def _told(self, rollout: Rollout, world: World) -> Rollout:
+        return apply_command(rollout, self.annotation, ask=self.ask, world=world, now=self.now)
 
     def _write_status(self, rollout: Rollout, world: World) -> bool:
         status: dict[str, Any] = {"rollout": rollout.to_status()}
@@ -130,17 +248,25 @@ class Simulation:
         cluster = self.cluster
         names = filter(None, (rollout.stable, rollout.previous, rollout.candidate))
         live = list(dict.fromkeys(names))
+        self.history = tuple(dict.fromkeys((*live, *self.history)))
+        sizes = {name: size(self.ask, rollout, world, name) for name in live}
         for revision in live:
             if revision not in cluster.replicas:
-                cluster.replicas[revision], cluster.ready[revision] = 1, 0
+                cluster.create(revision)
                 yield
-        wanted = backends(rollout, world)
+            if cluster.autoscaled and sizes[revision]:
+                limits = bounds(rollout, revision, sizes[revision])
+                if cluster.autoscalers.get(revision) != limits:
+                    cluster.autoscalers[revision] = limits
+                    yield
+        wanted = backends(rollout, world, testers=bool(self.ask.spec.match))
         yield from self._route(rollout, wanted)
         for revision in live:
-            wants = size(self.ask, rollout, world, revision)
-            if self._scale(rollout, revision, wants):
+            if self._scale(rollout, revision, sizes[revision]):
                 yield
-        yield from self._prune(rollout, wanted, live)
+        yield from self._prune(rollout, wanted, live, sizes)
+        for revision in live:  # the autoscaler follows its bounds
+            cluster.autoscale(revision, cluster.replicas.get(revision, 0))
 
     def _route(self, rollout: Rollout, wanted: Backends) -> Iterator[None]:
         cluster = self.cluster
@@ -168,19 +294,17 @@ class Simulation:
     def _scale(self, rollout: Rollout, revision: str, wants: int) -> bool:
         cluster = self.cluster
         has = cluster.replicas[revision]
-        if cluster.autoscaled and has:
-            wants = max(has, wants, 1)  # the autoscaler follows its floor
-        if has == wants:
+        ruled = revision in cluster.autoscalers or (cluster.autoscaled and wants > 0)
+        if has == wants or (ruled and has != 0):
             return False
-        serves = cluster.world().weights.get(revision, 0)
-        by_autoscaler = cluster.autoscaled and has > 0
-        assert wants or not serves or self.ask.replicas == 0, f"{revision} serves, scaled to 0"
-        cluster.replicas[revision] = wants
-        cluster.ready[revision] = min(cluster.ready[revision], wants)
+        self.checks.a_scale(self.ask, rollout, cluster, revision, wants)
+        cluster.resize(revision, wants)
         self.log.append(f"scale {revision} {has} -> {wants} in {rollout.state}")
-        return not by_autoscaler
+        return True
 
-    def _prune(self, rollout: Rollout, wanted: Backends, live: list[str]) -> Iterator[None]:
+    def _prune(
+        self, rollout: Rollout, wanted: Backends, live: list[str], sizes: dict[str, int]
+    ) -> Iterator[None]:
         cluster = self.cluster
         keep = cluster.routed and not self.ask.suspended and wanted.primary is not None
         if cluster.primary and not keep:
@@ -192,15 +316,12 @@ class Simulation:
         if cluster.selected and self.ask.suspended:
             cluster.selected = None
             yield
+        for revision in [name for name in cluster.autoscalers if not sizes.get(name)]:
+            del cluster.autoscalers[revision]
+            yield
         for revision in [name for name in cluster.replicas if name not in live]:
-            named = {cluster.primary, cluster.selected, cluster.canary and cluster.canary[0]}
-            assert revision not in named, f"{revision} pruned while a route names it"
-            served = self.served_until.pop(revision, None)
-            settled = served is None or self.now - served >= SETTLE - seconds(1)
-            free = rollout.stable is None or revision in self.unguarded
-            assert settled or free or self.ask.replicas == 0, f"{revision} went at once"
-            self.unguarded.discard(revision)
-            del cluster.replicas[revision], cluster.ready[revision]
+            self.checks.a_removal(self.ask, rollout, cluster, revision, self.now)
+            cluster.remove(revision)
             yield
 
     def _write_route(self, rollout: Rollout, **change: Any) -> None:
@@ -208,62 +329,16 @@ class Simulation:
         for field_name, value in change.items():
             setattr(self.cluster, field_name, value)
         after = self.cluster.world()
-        if before.splits or "canary" not in change:
-            lost = before.weights.keys() - after.weights.keys()
-            self.served_until |= dict.fromkeys(lost, self.now)
         self.log.append(f"route {after.weights} in {rollout.state}")
-        assert not after.weights or sum(after.weights.values()) == 100
-        assert all(weight > 0 for weight in after.weights.values())
-        stable = rollout.stable or ""
-        if self.ask.replicas == 0 or self.ask.suspended or not before.replicas.get(stable):
-            return  # nobody asks for anything to serve, or did until now
-        if before.ready.get(stable):
-            self.unguarded.discard(stable)
-        if stable in self.unguarded:
-            return  # it became stable while no pods were wanted
-        if "canary" in change and not before.splits:
-            return  # the proxy divides nothing any more, whatever the route says
-        grown = {
-            revision
-            for revision, weight in after.weights.items()
-            if weight > before.weights.get(revision, 0)
-        }
-        losing = before.weights.keys() - grown
-        if before.weights and any(before.ready.get(revision) for revision in losing):
-            dead = {revision for revision in grown if not after.ready.get(revision)}
-            assert not dead, f"{before.weights} -> {after.weights}: {dead} has no ready pod"
-        lowered = after.weights.get(stable, 0) < before.weights.get(stable, 0)
-        assert not lowered or rollout.candidate == self.ask.target, "an edit took share from stable"
-
-    def _check_stable(self, before: Rollout | None, after: Rollout, world: World) -> None:
-        if before is None:
-            kept = {world.primary, world.selected, None}
-            assert after.stable in kept, "recovery invented a stable revision"
-            lost = not self.ask.suspended and world.primary and after.stable != world.primary
-            assert not lost, "recovery lost the stable revision"
-            return
-        if after.stable == before.stable:
-            return
-        if after.stable is None:
-            assert self.ask.suspended
-        elif after.state is RolloutState.PROMOTING:
-            assert before.state in ACTIVE
-            assert world.weights == {after.stable: 100}, "promoted before the route was confirmed"
-            assert after.previous == before.stable
-        else:
-            assert after.state is RolloutState.IDLE
-            assert after.stable == self.ask.target
-            first = before.state is RolloutState.INITIALIZING and world.ready.get(after.stable)
-            assert first or self.ask.replicas == 0
-            self.served_until.clear()  # at 0 replicas nothing served, so nothing is waited for
-            self.unguarded |= {before.stable, before.candidate, after.stable}
+        divides = before.splits or "canary" not in change
+        self.checks.a_route(self.ask, rollout, before, after, now=self.now, divides=divides)
 
 
 def ask_for(target: str, *, replicas: int = 2, **rollout: Any) -> Ask:
-    """What a user wants, with short steps unless given."""
+    """What a user wants, with short steps and no probation unless given."""
     steps = rollout.pop("steps", [{"weight": 10}, {"weight": 50}, {"weight": 100}])
-    spec = RolloutSpec.model_validate({"steps": steps, "bakeSeconds": 20, **rollout})
-    return Ask(target=target, replicas=replicas, spec=spec)
+    given = {"steps": steps, "bakeSeconds": 20, "probationSeconds": 0, **rollout}
+    return Ask(target=target, replicas=replicas, spec=RolloutSpec.model_validate(given))
 
 
 def seconds(number: float) -> timedelta:

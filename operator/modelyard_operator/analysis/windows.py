@@ -7,8 +7,9 @@ from typing import Final
 from modelyard_operator.analysis.sequential import restart
 from modelyard_operator.analysis.verdicts import Question
 from modelyard_operator.rollout.evidence import Evidence, MetricEvidence
-from modelyard_operator.rollout.machine import FULL, SETTLE, confirmed
+from modelyard_operator.rollout.routing import confirmed
 from modelyard_operator.rollout.state import Rollout, RolloutState, World
+from modelyard_operator.rollout.transitions import FULL, SETTLE
 from modelyard_operator.spec import RolloutSpec
 
 SCRAPE_S: Final = 5

@@ -4,6 +4,7 @@ from typing import Any
 
 from modelyard_operator.resources import labels
 from modelyard_operator.resources.meta import build_metadata
+from modelyard_operator.rollout.sizing import Bounds
 from modelyard_operator.spec import ModelDeployment, ScalingSpec
 
 Manifest = dict[str, Any]
@@ -14,8 +15,7 @@ def build_autoscaler(
     scaling: ScalingSpec,
     revision: str,
     *,
-    min_replicas: int,
-    hold: bool,
+    bounds: Bounds,
 ) -> Manifest:
     """Build the autoscaler of one revision; it is born and deleted with the revision.
 
@@ -23,17 +23,16 @@ def build_autoscaler(
         model_deployment: The owner.
         scaling: Bounds, signals and behaviour that the user asked for.
         revision: The revision whose Deployment is scaled.
-        min_replicas: The floor; raised above the user's own before a candidate gets more traffic.
-        hold: Never scale down: while its traffic moves away, stable must stay large enough to take
-            all of it back.
+        bounds: What the rollout needs: the floor is raised above the user's own before a candidate
+            gets more traffic, and what traffic may have to return to is never scaled down.
     """
     behavior = dict(scaling.behavior)
-    if hold:
+    if bounds.hold:
         behavior["scaleDown"] = {"selectPolicy": "Disabled"}
     spec: Manifest = {
         "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": revision},
-        "minReplicas": min_replicas,
-        "maxReplicas": max(scaling.max_replicas, min_replicas),
+        "minReplicas": bounds.floor,
+        "maxReplicas": bounds.ceiling or max(scaling.max_replicas, bounds.floor),
         "metrics": [
             {
                 "type": "ContainerResource",

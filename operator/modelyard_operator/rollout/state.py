@@ -125,8 +125,10 @@ class Rollout(StatusPart):
     """Stable's replicas when the rollout began: what the candidate must be able to replace."""
     given_up: int = 0
     """Pods of stable that made room for pods of the candidate."""
-    released: int = 0
-    """Pods of the candidate that made room for stable while it had none that was ready."""
+    room_for: int = 0
+    """Pods of the candidate that room was made for, or that needed none."""
+    remaining: int | None = None
+    """Pods that a revision which is left may keep while the one to return to finds no room."""
     paused_reason: PauseReason | None = None
     held: bool = False
     """The command ``pause`` holds the rollout, whatever state it is in."""
@@ -150,6 +152,16 @@ class Rollout(StatusPart):
     def current(self) -> PlannedStep:
         """The step that the rollout is at."""
         return self.plan[self.step - 1]
+
+    @property
+    def gave_all(self) -> bool:
+        """Stable has no pods left: somebody asked for a rollout with a downtime."""
+        return self.given_up > 0 and self.given_up >= (self.initial_replicas or 1)
+
+    @property
+    def down(self) -> bool:
+        """Nothing serves for a while, because the only room is needed for what will."""
+        return self.gave_all or self.remaining == 0
 
     @classmethod
     def from_status(cls, status: Mapping[str, Any]) -> Self | None:
@@ -189,6 +201,7 @@ class World:
         selected: Revision that the Service for callers inside the cluster selects.
         splits: The route can divide traffic between two revisions.
         placed: Pods of each live revision that have a node.
+        leaving: Pods on their way out: what they hold is not free yet.
         history: Every revision on record, newest first.
         judgement: What the evidence of the window that runs says; None while nothing is judged, so
             that time alone decides.
@@ -208,6 +221,7 @@ class World:
     selected: str | None = None
     splits: bool = True
     placed: Mapping[str, int] = field(default_factory=dict)
+    leaving: int = 0
     history: tuple[str, ...] = ()
     judgement: Judgement | None = None
     shadow: Judgement | None = None
@@ -215,6 +229,11 @@ class World:
     unschedulable: Mapping[str, str] = field(default_factory=dict)
     signature_change: str | None = None
     signature_unknown: bool = False
+
+    def settled(self, revision: str | None) -> int:
+        """Return how many pods of a revision have found their place."""
+        name = revision or ""
+        return max(self.placed.get(name, 0), self.ready.get(name, 0))
 
     @property
     def weights(self) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from modelyard_operator.rollout.machine import Backends
+from modelyard_operator.rollout.routing import Backends
 from modelyard_operator.spec import ExposureSpec, MatchSpec
 from modelyard_operator.traffic.capabilities import Proxy
 

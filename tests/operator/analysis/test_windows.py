@@ -5,8 +5,8 @@ import pytest
 
 from modelyard_operator.analysis.windows import AFTER_THE_STEPS, open_window, window_of
 from modelyard_operator.rollout.evidence import Counts, Evidence, MetricEvidence
-from modelyard_operator.rollout.machine import SETTLE
 from modelyard_operator.rollout.state import PlannedStep, Rollout, RolloutState, World
+from modelyard_operator.rollout.transitions import SETTLE
 from modelyard_operator.spec import RolloutSpec
 from testkit.operator_objects import NOW
 

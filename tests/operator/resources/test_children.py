@@ -8,6 +8,7 @@ from modelyard_operator.resources.directives import directives_hash, render_dire
 from modelyard_operator.resources.disruption_budget import build_disruption_budget
 from modelyard_operator.resources.service import build_cluster_service, selected_revision
 from modelyard_operator.resources.workload import build_workload
+from modelyard_operator.rollout.sizing import Bounds
 from modelyard_operator.spec import ScalingSpec
 from testkit.operator_objects import model_deployment, revision_of
 
@@ -20,8 +21,11 @@ SCALING = ScalingSpec.model_validate(
 )
 
 
-def autoscaled(minimum: int = 2, *, hold: bool = False) -> dict[str, Any]:
-    made = build_autoscaler(model_deployment(), SCALING, "fraud-a", min_replicas=minimum, hold=hold)
+def autoscaled(
+    minimum: int = 2, *, ceiling: int | None = None, hold: bool = False
+) -> dict[str, Any]:
+    bounds = Bounds(floor=minimum, ceiling=ceiling, hold=hold)
+    made = build_autoscaler(model_deployment(), SCALING, "fraud-a", bounds=bounds)
     spec: dict[str, Any] = made["spec"]
     return spec
 
@@ -38,6 +42,10 @@ def test_the_autoscaler_looks_at_the_runtime_s_container_only() -> None:
 
 def test_a_floor_above_the_ceiling_raises_the_ceiling() -> None:
     assert (autoscaled(2)["maxReplicas"], autoscaled(6)["maxReplicas"]) == (4, 6)
+
+
+def test_a_revision_that_makes_room_may_not_grow() -> None:
+    assert autoscaled(1, ceiling=1)["maxReplicas"] == 1
 
 
 def test_holding_forbids_scaling_down_and_keeps_the_rest() -> None:

@@ -5,6 +5,7 @@ import pytest
 from modelyard_operator.rollout.commands import apply_command
 from modelyard_operator.rollout.state import PlannedStep, Rollout, RolloutState, World
 from testkit.operator_objects import NOW
+from testkit.operator_rollout import ask_for
 
 PLAN = (
     PlannedStep(weight=20, bake_seconds=60),
@@ -19,6 +20,7 @@ ANALYZING = Rollout(
     weight=20,
     next_step_time=NOW + timedelta(seconds=60),
 )
+ASK = ask_for("fraud-b")
 WORLD = World(primary="fraud-a", canary="fraud-b", canary_weight=20)
 FULL = World(primary="fraud-a", canary="fraud-b", canary_weight=100)
 
@@ -28,7 +30,7 @@ def having(**changes: object) -> Rollout:
 
 
 def after(rollout: Rollout, command: str, world: World = WORLD) -> tuple[Rollout, str]:
-    changed = apply_command(rollout, command, world, NOW)
+    changed = apply_command(rollout, command, ask=ASK, world=world, now=NOW)
     assert changed.last_command is not None
     return changed, changed.last_command.result
 
@@ -40,7 +42,7 @@ LAST = having(
 
 @pytest.mark.parametrize("annotation", [None, ""])
 def test_without_a_command_nothing_happens(annotation: str | None) -> None:
-    assert apply_command(ANALYZING, annotation, WORLD, NOW) is ANALYZING
+    assert apply_command(ANALYZING, annotation, ask=ASK, world=WORLD, now=NOW) is ANALYZING
 
 
 def test_promote_leaves_the_step_at_once() -> None:
@@ -105,7 +107,11 @@ def test_pause_holds_and_resume_releases() -> None:
         (ANALYZING, "promote@fraud-c#1", "Ignored: fraud-b is under way"),
         (having(state=RolloutState.IDLE), "promote@fraud-b#1", "Ignored: no rollout is under way"),
         (having(state=RolloutState.ROLLING_BACK), "pause@fraud-b#1", "Ignored: no rollout is"),
-        (ANALYZING, "explode@fraud-b#1", "Refused: expected one of promote, pause, resume"),
+        (
+            ANALYZING,
+            "explode@fraud-b#1",
+            "Refused: expected one of promote, promote-full, pause, resume, abort",
+        ),
         (ANALYZING, "promote", "Refused: expected verb@revision#id"),
         (ANALYZING, "promote@fraud-b#", "Refused: expected verb@revision#id"),
         (ANALYZING, "promote@Fraud#1", "Refused: expected verb@revision#id"),
@@ -118,12 +124,20 @@ def test_what_is_meant_for_another_rollout_is_recorded_and_not_done(
     changed, said = after(rollout, command)
     assert said.startswith(result)
     assert changed.model_copy(update={"last_command": None}) == rollout
-    assert apply_command(changed, command, WORLD, NOW + timedelta(hours=1)) == changed
+    assert (
+        apply_command(changed, command, ask=ASK, world=WORLD, now=NOW + timedelta(hours=1))
+        == changed
+    )
     assert len(changed.to_status()["lastCommand"]["id"]) <= 64
 
 
 def test_a_replayed_id_has_no_effect() -> None:
     changed, _ = after(ANALYZING, "promote@fraud-b#1")
     baking_again = changed.model_copy(update={"state": RolloutState.ANALYZING, "weight": 100})
-    assert apply_command(baking_again, "promote@fraud-b#1", FULL, NOW) is baking_again
-    assert apply_command(baking_again, "pause@fraud-b#1", FULL, NOW) is baking_again
+    assert (
+        apply_command(baking_again, "promote@fraud-b#1", ask=ASK, world=FULL, now=NOW)
+        is baking_again
+    )
+    assert (
+        apply_command(baking_again, "pause@fraud-b#1", ask=ASK, world=FULL, now=NOW) is baking_again
+    )

@@ -5,17 +5,10 @@ from datetime import timedelta
 
 import pytest
 
-from modelyard_operator.rollout.machine import (
-    Backends,
-    backends,
-    decide,
-    needed,
-    overdue,
-    plan_steps,
-    recover,
-    size,
-    wake_time,
-)
+from modelyard_operator.rollout.machine import decide, overdue, wake_time
+from modelyard_operator.rollout.routing import Backends, backends
+from modelyard_operator.rollout.sizing import needed, size
+from modelyard_operator.rollout.starting import plan_steps, recover
 from modelyard_operator.rollout.state import Rollout, RolloutState, World
 from modelyard_operator.spec import RolloutSpec
 from testkit.operator_objects import NOW
@@ -71,7 +64,7 @@ def test_a_rollout_takes_its_steps_and_sizes_the_candidate_first() -> None:
         f"route {{'{B}': 100}} in Shifting",
         f"route {{'{B}': 100}} in Promoting",
         f"route {{'{B}': 100}} in Promoting",
-        f"route {{'{B}': 100}} in Probation",
+        f"route {{'{B}': 100}} in Promoting",
     ]
 
 
@@ -213,7 +206,7 @@ def test_a_suspended_object_recovers_to_nothing() -> None:
 
 
 def test_promoting_names_the_new_revision_twice_until_the_primary_is_confirmed() -> None:
-    promoting = Rollout(state=S.PROMOTING, stable=B, previous=A)
+    promoting = Rollout(state=S.PROMOTING, stable=B, previous=A, weight=100)
     world = World(primary=A, canary=B, canary_weight=100, ready={B: 1})
     assert backends(promoting, world) == Backends(B, B, 100)
     assert backends(promoting, World(primary=B)) == Backends(B)
@@ -234,9 +227,10 @@ def test_time_wakes_only_what_waits_for_it() -> None:
     assert wake_time(waiting, NOW) == later
     assert wake_time(waiting, later) == deadline
     assert wake_time(waiting, deadline) is None
-    assert not overdue(waiting, later)
-    assert overdue(waiting, deadline)
-    assert not overdue(waiting.model_copy(update={"state": S.IDLE}), deadline)
+    warming = waiting.model_copy(update={"state": S.WARMING})
+    assert not overdue(warming, later)
+    assert overdue(warming, deadline)
+    assert not overdue(waiting, deadline)
 
 
 def test_a_wiped_status_is_told_from_an_empty_one() -> None:
@@ -263,7 +257,7 @@ def test_a_candidate_that_never_had_traffic_goes_at_once() -> None:
     sim.ask = replace(sim.ask, target=C)
     sim.reconcile()
     assert sim.rollout is not None
-    assert (sim.rollout.state, sim.rollout.candidate) == (S.IDLE, None)
+    assert (sim.rollout.state, sim.rollout.candidate) == (S.PREPARING, C)
     assert B not in sim.cluster.replicas
 
 
@@ -301,22 +295,26 @@ def test_a_suspended_object_forgets_its_rollout_and_keeps_its_last_command() -> 
     assert sim.cluster.world().weights == {A: 100}
 
 
-def test_promotion_waits_for_the_primary_and_retiring_for_the_canary() -> None:
+def test_promotion_waits_for_the_primary_then_for_the_canary_route_to_go() -> None:
     ask = ask_for(B)
-    promoting = Rollout(state=S.PROMOTING, stable=B, previous=A)
+    promoting = Rollout(state=S.PROMOTING, stable=B, previous=A, weight=100)
     assert decide(ask, promoting, World(primary=A), NOW) == promoting
-    retiring = promoting.model_copy(update={"state": S.PROBATION})
-    assert decide(ask, retiring, World(primary=B, canary=B), NOW) == retiring
-    settling = decide(ask, retiring, World(primary=B), NOW)
+    both = World(primary=B, canary=B, canary_weight=100)
+    settling = decide(ask, promoting, both, NOW)
     assert settling.next_step_time == NOW + seconds(5)
+    alone = decide(ask, settling, both, NOW + seconds(5))
+    assert (alone.state, alone.weight) == (S.PROMOTING, 0)
+    assert backends(alone, both) == Backends(B)
+    assert decide(ask, alone, both, NOW) == alone
+    settling = decide(ask, alone, World(primary=B), NOW)
     assert decide(ask, settling, World(primary=B), NOW) == settling
     done = decide(ask, settling, World(primary=B), NOW + seconds(5))
-    assert (done.state, done.previous) == (S.IDLE, None)
+    assert (done.state, done.previous) == (S.PROBATION, A)
 
 
-def test_draining_waits_for_the_routes() -> None:
-    draining = Rollout(state=S.ROLLING_BACK, stable=A, candidate=B)
+def test_a_rollback_waits_for_the_routes() -> None:
+    returning = Rollout(state=S.ROLLING_BACK, stable=A, candidate=B)
     still = World(primary=A, canary=B, canary_weight=5)
-    assert decide(ask_for(C), draining, still, NOW) == draining
-    assert decide(ask_for(C), draining, World(primary=B), NOW) == draining
-    assert decide(ask_for(C), draining, World(primary=A), NOW).next_step_time is not None
+    assert decide(ask_for(C), returning, still, NOW) == returning
+    assert decide(ask_for(C), returning, World(primary=B), NOW) == returning
+    assert decide(ask_for(C), returning, World(primary=A), NOW).next_step_time is not None

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from modelyard_operator.rollout.machine import Backends
+from modelyard_operator.rollout.routing import Backends
 from modelyard_operator.traffic.capabilities import Proxy, resolve_proxy, unsupported
 from modelyard_operator.traffic.ingress import backend_of, canary_weight_of, render_ingresses
 from modelyard_operator.traffic.plan import TrafficPlan
