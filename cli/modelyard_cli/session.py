@@ -5,6 +5,7 @@ where kubectl users expect them: behind the verb.
 """
 
 import inspect
+import os
 import shlex
 import sys
 from collections.abc import Callable
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from modelyard_cli.cluster import Cluster
 
 PLUGIN: Final = "kubectl-modelyard"
+PIPED_WIDTH: Final = 160
 
 NamespaceOption = Annotated[
     str | None,
@@ -70,8 +72,9 @@ class Session:
 
     @cached_property
     def console(self) -> Console:
-        """Standard output."""
-        return Console(highlight=False, soft_wrap=False)
+        """Standard output; as wide as the terminal, and wide where there is none to fit."""
+        fits = sys.stdout.isatty() or "COLUMNS" in os.environ
+        return Console(highlight=False, width=None if fits else PIPED_WIDTH)
 
     @property
     def caller(self) -> Caller:

@@ -103,6 +103,13 @@ def test_a_watch_that_is_no_terminal_writes_a_line_for_each_change(run: Any) -> 
     ]
 
 
+@pytest.mark.parametrize("words", [["status", "--watch"], ["status", "fraud", "-w", "-o", "json"]])
+def test_a_watch_is_of_one_model_as_text(run: Any, words: list[str]) -> None:
+    code, _, err, _ = run(*words)
+    assert code == 2
+    assert "it shows one model, as text" in err
+
+
 def test_explain(run: Any) -> None:
     _, out, _, _ = run("explain", "fraud")
     assert f"25 % of the requests go to {CANDIDATE}" in out

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Final
 
 import typer
+from rich.console import RenderableType
 from rich.live import Live
 
 from modelyard_cli.completion import complete_names
@@ -61,6 +62,8 @@ def status(
       # The status as the operator wrote it
       modelyard status fraud -o yaml
     """
+    if watch and (name is None or output is not Form.TEXT):
+        raise typer.BadParameter("it shows one model, as text", param_hint="--watch")
     if name is None:
         _list(session, output)
     elif output is not Form.TEXT:
@@ -104,7 +107,7 @@ def _list(session: Session, output: Form) -> None:
         session.console.print(f"no ModelDeployments in namespace {session.cluster.namespace}")
 
 
-def _show(session: Session, manifest: Manifest) -> object:
+def _show(session: Session, manifest: Manifest) -> RenderableType:
     view = View.of(manifest)
     seen = Seen(view, session.caller, datetime.now(UTC))
     return render_status(seen, session.cluster.pods(view.name), session.cluster.events(view.name))
@@ -114,7 +117,7 @@ def _live(session: Session, name: str) -> None:
     """Draw anew at each change, and every second for the ages."""
     with Live(console=session.console, auto_refresh=False, vertical_overflow="crop") as live:
         for manifest in _changes(session, name):
-            live.update(_show(session, manifest), refresh=True)  # type: ignore[arg-type]
+            live.update(_show(session, manifest), refresh=True)
 
 
 def _lines(session: Session, name: str) -> Iterator[str]:
@@ -146,17 +149,12 @@ def _changes(session: Session, name: str) -> Iterator[Manifest]:
             arrived.put(error)
 
     threading.Thread(target=follow, daemon=True).start()
-    last: Manifest | None = None
-    while True:
+    found = arrived.get()
+    while found is not None:
+        if isinstance(found, CliError):
+            raise found
+        yield found
         try:
             found = arrived.get(timeout=TICK_S)
         except queue.Empty:
-            found = last
-            if found is None:
-                continue
-        if found is None:
-            return
-        if isinstance(found, CliError):
-            raise found
-        last = found
-        yield found
+            continue  # the same once more, a second older
