@@ -132,31 +132,33 @@ class Cluster:
         Raises:
             NotFoundError: There is none of the name.
         """
-        first = self.get(name)
-        yield first
-        version = first["metadata"]["resourceVersion"]
-        stream = self._client.watch(
-            self._resource("ModelDeployment"),
-            namespace=self.namespace,
-            name=name,
-            resource_version=version,
-        )
-        with _translated():
-            for event in stream:
+        yield self.get(name)
+        only = {"field_selector": f"metadata.name={name}"}
+        while True:
+            # Where a watch may begin is told by a list: the object's own version may be too old.
+            listed = self._json("get", self._path("ModelDeployment"), **only)
+            yield next(iter(listed["items"]), None)
+            version = listed["metadata"]["resourceVersion"]
+            for event in self._changes("ModelDeployment", resource_version=version, **only):
                 yield None if event["type"] == "DELETED" else event["raw_object"]
 
     def watch_pods(self, name: str) -> Iterator[Manifest]:
         """Yield the pods of a ModelDeployment as they are, and each that is new or changes."""
-        stream = self._client.watch(
-            self._resource("Pod"),
-            namespace=self.namespace,
-            label_selector=_owned_by(name),
-            watcher=Watch(),
-        )
-        with _translated():
-            for event in stream:
+        while True:
+            for event in self._changes("Pod", label_selector=_owned_by(name)):
                 if event["type"] != "DELETED":
                     yield event["raw_object"]
+
+    def _changes(self, kind: str, **query: str) -> Iterator[dict[str, Any]]:
+        """Yield events of a watch until the API server has forgotten where it began."""
+        try:
+            with _translated():
+                yield from self._client.watch(
+                    self._resource(kind), namespace=self.namespace, watcher=Watch(), **query
+                )
+        except ApiError as error:
+            if getattr(error.__cause__, "status", None) != HTTPStatus.GONE:
+                raise
 
     def annotate(self, name: str, key: str, value: str) -> None:
         """Set one annotation of a ModelDeployment, whatever it was."""

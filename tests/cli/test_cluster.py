@@ -1,6 +1,9 @@
 """Where the cluster is, and what its errors mean."""
 
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -94,3 +97,35 @@ def test_a_models_answer_is_told_from_the_api_servers_own() -> None:
     assert _is_model(_error(400, '{"error":"no such input","code":"invalid_input"}'))
     assert not _is_model(_error(503, '{"kind":"Status","message":"no endpoints available"}'))
     assert not _is_model(_error(502, "bad gateway"))
+
+
+def test_a_watch_that_the_server_has_forgotten_begins_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What does not change for minutes has a version that no watch can begin at."""
+    cluster = Cluster.connect(kubeconfig(tmp_path), None, None)
+    versions: list[str] = []
+
+    def listed(_verb: str, path: str, **_query: Any) -> dict[str, Any]:
+        version = str(100 + len(versions))
+        if path.endswith("/fraud"):
+            return {"metadata": {"resourceVersion": "7"}, "n": "first"}
+        return {"metadata": {"resourceVersion": version}, "items": [{"n": f"listed at {version}"}]}
+
+    def watched(*_: Any, resource_version: str, **_query: Any) -> Iterator[dict[str, Any]]:
+        versions.append(resource_version)
+        if len(versions) == 1:
+            raise _error(410, '{"message":"too old resource version: 100 (900)"}')
+        if len(versions) > 2:
+            raise _error(403, '{"message":"forbidden: watch"}')
+        yield {"type": "MODIFIED", "raw_object": {"n": "changed"}}
+        yield {"type": "DELETED", "raw_object": {}}
+
+    monkeypatch.setattr(cluster, "_json", listed)
+    monkeypatch.setattr(cluster._client, "watch", watched)
+    seen = cluster.watch("fraud")
+    told = [one and one["n"] for one in itertools.islice(seen, 5)]
+    assert told == ["first", "listed at 100", "listed at 101", "changed", None]
+    with pytest.raises(ForbiddenError, match="forbidden: watch"):
+        list(seen)
+    assert versions == ["100", "101", "102"]
