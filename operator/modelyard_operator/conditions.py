@@ -15,7 +15,7 @@ from typing import Any, Final, Self
 from modelyard_operator.analysis.objectives import CONDITION as OBJECTIVES_MET
 from modelyard_operator.observed import Observed
 from modelyard_operator.plan import Plan
-from modelyard_operator.resources import labels, names
+from modelyard_operator.resources import names
 from modelyard_operator.rollout.routing import returns_to
 from modelyard_operator.rollout.state import RolloutState
 from modelyard_operator.rollout.status_part import format_time
@@ -116,7 +116,7 @@ def _rejected(seen: Pass) -> tuple[str, str] | None:
     reason, why = (last.reason, f": {last.message}") if last and known else (REJECTED, "")
     return reason, (
         f"{target.name} was rejected{why}; {rollout.stable} serves "
-        f"(edit the spec, or annotate {labels.ROLLOUT_COMMAND}=retry@{target.name}#1)"
+        f"(edit the spec, or run kubectl modelyard retry {seen.observed.model_deployment.name})"
     )
 
 
@@ -268,6 +268,8 @@ def _verified(seen: Pass) -> Condition:
         return Condition("Verified", False, VERIFICATION_FAILED, text)
     if failure is not None and failure.reason == VERIFICATION_FAILED:
         return Condition("Verified", False, failure.reason, f"{failure.message} ({failure.hint})")
+    if (rejected := _rejected(seen)) and rejected[0] == VERIFICATION_FAILED:
+        return Condition("Verified", False, *rejected)
     if target is None or target.spec.rollout.verification is None:
         return Condition("Verified", None, "NotRequested", "there are no golden requests")
     if target.name == seen.plan.rollout.stable or seen.observed.ready(target.name):

@@ -185,7 +185,13 @@ def test_a_rejected_revision_ends_the_wait_of_who_applied_it() -> None:
     assert said(seen, "Reconciling") == (False, "Done")
     message = conditions(seen)["Stalled"].message
     assert "30 of 40 requests failed; fraud-old serves" in message
-    assert f"retry@{target}" in message
+    assert "kubectl modelyard retry fraud" in message
+    unproven = last.model_copy(update={"reason": "VerificationFailed"})
+    proven = replace(
+        seen,
+        plan=replace(seen.plan, rollout=rejected.model_copy(update={"last_rollback": unproven})),
+    )
+    assert said(proven, "Verified") == (False, "VerificationFailed")
     again = rejected.model_copy(update={"candidate": target, "state": S.WARMING})
     retried = replace(seen, plan=replace(seen.plan, rollout=again))
     assert said(retried, "Stalled") == (False, "NotStalled")
