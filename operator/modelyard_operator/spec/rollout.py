@@ -83,9 +83,10 @@ class MetricSpec(Spec):
 
 
 DEFAULT_METRICS = (
+    # First, since an answer with NaN is an error as well, where JSON has to say it.
+    MetricSpec(name="invalid-output", builtin="InvalidOutput"),
     MetricSpec(name="errors", builtin="Errors"),
     MetricSpec(name="rejected", builtin="Rejected"),
-    MetricSpec(name="invalid-output", builtin="InvalidOutput"),
 )
 """Every kind of bad event that needs no threshold: a version that does more of one than stable is
 worse for its callers, whatever the model."""
