@@ -3,8 +3,9 @@
 `make test` brings the cluster up; `python -m localcluster up --addons dns,traefik,s3,metrics-server`
 does it by hand. From the first fixture on, the session runs inside the cluster's network.
 
-A test with the marker `together` takes `lab` alone and runs in a thread beside the others, from the
-session's start on: most of such a test is waiting. Its place in the list is where it is reported.
+A test with the marker `together` takes `lab` and `figures` alone, and runs in a thread beside the
+others, from the session's start on: most of such a test is waiting. Its place in the list is where it
+is reported.
 """
 
 from collections.abc import Callable, Iterator
@@ -28,7 +29,7 @@ FIGURES: Final = pytest.StashKey[dict[str, object]]()
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
-        "markers", f"{TOGETHER}: runs beside the other tests; takes `lab` alone"
+        "markers", f"{TOGETHER}: runs beside the other tests; takes `lab` and `figures` alone"
     )
     config.stash[FIGURES] = {}
 
@@ -100,4 +101,5 @@ def _turn(item: pytest.Item) -> int:
 
 def _call(item: Any, lab: Lab) -> None:
     callspec = getattr(item, "callspec", None)
-    item.obj(lab=lab, **(callspec.params if callspec else {}))
+    more = {"figures": item.config.stash[FIGURES]} if "figures" in item.fixturenames else {}
+    item.obj(lab=lab, **more, **(callspec.params if callspec else {}))

@@ -26,6 +26,7 @@ RESOURCES: Final[Mapping[str, str]] = {
     "IngressClass": "apis/networking.k8s.io/v1/ingressclasses",
     "ModelDeployment": "apis/modelyard.dev/v1alpha1/namespaces/{}/modeldeployments",
     "Namespace": "api/v1/namespaces",
+    "Node": "api/v1/nodes",
     "PersistentVolumeClaim": "api/v1/namespaces/{}/persistentvolumeclaims",
     "Pod": "api/v1/namespaces/{}/pods",
     "PodDisruptionBudget": "apis/policy/v1/namespaces/{}/poddisruptionbudgets",

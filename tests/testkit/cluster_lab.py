@@ -39,7 +39,7 @@ SLIM_IMAGE: Final = f"{RUNTIME_IMAGE}:{TAG}-slim"
 INGRESS_CLASS: Final = "nginx"
 BUCKET: Final = "models"
 READY_S: Final = 150.0
-ANSWERED_S: Final = 20.0
+ANSWERED_S: Final = 60.0
 EVENT_S: Final = 5.0
 WORKERS: Final = 8
 
@@ -208,11 +208,11 @@ class Served:
             and revision in {"", pod["metadata"]["labels"]["modelyard.dev/revision"]}
         ]
 
-    def until_event(self, reason: str) -> Manifest:
-        """Wait for the only Event with a reason; it is posted when status tells already."""
+    def until_event(self, reason: str, says: str = "") -> Manifest:
+        """Wait for the only Event with a reason and some words; status tells already by then."""
         deadline = time.monotonic() + EVENT_S
-        while not (found := self.events(reason)):
-            assert time.monotonic() < deadline, f"no Event {reason}"
+        while not (found := [one for one in self.events(reason) if says in one["message"]]):
+            assert time.monotonic() < deadline, f"no Event {reason}: {says}"
             time.sleep(0.1)
         (event,) = found
         return event

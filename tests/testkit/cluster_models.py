@@ -12,20 +12,45 @@ Manifest = dict[str, Any]
 SECRET: Final = "s3-credentials"  # noqa: S105 -- the name of a Secret
 ENDPOINT: Final = "http://s3.s3.svc.cluster.local:9000"
 FEATURES: Final = 4
+OUTPUTS: Final = 2
 HUNGRY_BYTES: Final = 2 << 30
 
 
 def linear_model(version: int) -> bytes:
     """Return a model whose every output is `version` times the sum of its four inputs."""
-    weights = np.full((FEATURES, 2), version, dtype=np.float32)
+    weights = np.full((FEATURES, OUTPUTS), version, dtype=np.float32)
     node = helper.make_node("MatMul", ["x", "w"], ["y"])
     return _model([node], [numpy_helper.from_array(weights, "w")])
+
+
+def roots_model() -> bytes:
+    """Return a model that takes no negative numbers: it answers NaN, as a logarithm would."""
+    weights = np.ones((FEATURES, OUTPUTS), dtype=np.float32)
+    nodes = [
+        helper.make_node("Sqrt", ["x"], ["roots"]),
+        helper.make_node("MatMul", ["roots", "w"], ["y"]),
+    ]
+    return _model(nodes, [numpy_helper.from_array(weights, "w")])
+
+
+def swayed_model() -> bytes:
+    """Return a model that works, and prefers the other one of its two outputs."""
+    weights = np.array([[1, 2]] * FEATURES, dtype=np.float32)
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    return _model([node], [numpy_helper.from_array(weights, "w")])
+
+
+def wide_model() -> bytes:
+    """Return a model that works, and answers three numbers instead of two."""
+    weights = np.ones((FEATURES, OUTPUTS + 1), dtype=np.float32)
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    return _model([node], [numpy_helper.from_array(weights, "w")], outputs=OUTPUTS + 1)
 
 
 def hungry_model() -> bytes:
     """Return a small file whose first inference needs 2 GiB."""
     size = numpy_helper.from_array(np.array([HUNGRY_BYTES // 4], dtype=np.int64), "size")
-    weights = numpy_helper.from_array(np.ones((FEATURES, 2), dtype=np.float32), "w")
+    weights = numpy_helper.from_array(np.ones((FEATURES, OUTPUTS), dtype=np.float32), "w")
     one = numpy_helper.from_array(np.ones(1, dtype=np.float32), "one")
     nodes = [
         helper.make_node("MatMul", ["x", "w"], ["small"]),
@@ -37,13 +62,13 @@ def hungry_model() -> bytes:
     return _model(nodes, [size, weights, one])
 
 
-def _model(nodes: list[Any], weights: list[Any]) -> bytes:
+def _model(nodes: list[Any], weights: list[Any], *, outputs: int = OUTPUTS) -> bytes:
     shape: list[str | int | None] = ["rows", FEATURES]
     graph = helper.make_graph(
         nodes,
         "test",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["rows", 2])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["rows", outputs])],
         initializer=weights,
     )
     opset = [helper.make_opsetid("", 17)]
@@ -57,6 +82,9 @@ def write_artifacts(folder: Path) -> None:
         _write(folder / f"v{version}" / "model.onnx", linear_model(version))
     _write(folder / "garbage" / "model.onnx", b"not a model")
     _write(folder / "unknown" / "weights.bin", b"of no known format")
+    _write(folder / "roots" / "model.onnx", roots_model())
+    _write(folder / "swayed" / "model.onnx", swayed_model())
+    _write(folder / "wide" / "model.onnx", wide_model())
     _write(folder / "hungry" / "model.onnx", hungry_model())
 
 

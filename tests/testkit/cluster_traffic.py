@@ -2,10 +2,11 @@
 
 import http.client
 import json
+import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
@@ -104,13 +105,16 @@ class Load:
     Attributes:
         route: Where.
         threads: Clients.
-        pause_s: What each waits between an answer and its next request.
+        pause_s: From one request of a client to its next, or to the answer if that takes longer.
+        bodies: One of them is drawn for each request; empty for the usual one. Drawn and not taken
+            in turn, since a proxy takes the revisions in turn.
         samples: Every request so far.
     """
 
     route: Route
     threads: int = 4
     pause_s: float = 0.1
+    bodies: Sequence[bytes] = ()
     samples: list[Sample] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
     _running: list[threading.Thread] = field(default_factory=list)
@@ -152,10 +156,11 @@ class Load:
 
     def _run(self) -> None:
         connection = self.route.connect()
-        while not self._stop.wait(self.pause_s):
+        bodies, at = self.bodies or (infer_body(),), time.monotonic()
+        while not self._stop.wait(max(0.0, at + self.pause_s - time.monotonic())):
             at = time.monotonic()
             try:
-                answer = self.route.send(connection)
+                answer = self.route.send(connection, random.choice(bodies))  # noqa: S311 -- a load
             except (OSError, http.client.HTTPException) as error:
                 self.samples.append(Sample(at, 0, "", f"{type(error).__name__}: {error}"))
                 connection.close()
