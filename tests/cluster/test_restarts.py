@@ -1,39 +1,56 @@
-"""An operator may die at any moment: what comes after it ends where it would have ended."""
+"""An operator may die at any moment: what comes after it ends where it would have ended.
+
+Each goes through two rollouts, of a good version that is promoted and of a bad one that is rolled back
+on evidence, and is killed at one of their writes, before or after it is done.
+"""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import pytest
 
 from testkit.cluster_api import revision_of
-from testkit.cluster_fleet import Fleet, Ship, run_fleet
+from testkit.cluster_fleet import BAD, Fleet, Ship, run_fleet
+from testkit.cluster_gate import Kill
 from testkit.cluster_lab import Lab
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
 
-BATCH: Final = 10
 CHAOS: Final = os.environ.get("MODELYARD_CHAOS") == "1"
-FIRSTS: Final = (1, 11, 21, 31) if CHAOS else (1,)
-"""First write of each batch: 10 rollouts run at once."""
-WATCH_S: Final = {1: 300.0 if CHAOS else 30.0}
-"""How long the idle one is watched, in seconds, by first write."""
+BATCH: Final = 10 if CHAOS else 6
+"""Rollouts that are disturbed at once."""
+WRITES: Final = 90
+"""More than the two rollouts have: about 70, as the evidence is written down after each scrape."""
+EVERY: Final = [
+    Kill(number, committed) for number in range(1, WRITES + 1) for committed in (True, False)
+]
+SAMPLE: Final = [
+    *(Kill(number, committed=True) for number in (1, 19, 50)),
+    *(Kill(number, committed=False) for number in (9, 34, 62)),
+]
+KILLS: Final = EVERY if CHAOS else SAMPLE
+BATCHES: Final = [KILLS[first : first + BATCH] for first in range(0, len(KILLS), BATCH)]
+WATCH_S: Final = 300.0 if CHAOS else 30.0
+"""How long the idle one of the first batch is watched, in seconds."""
 SHORT_S: Final = 30.0
 
 
-@pytest.fixture(scope="module", params=FIRSTS)
+@pytest.fixture(scope="module", params=BATCHES, ids=lambda kills: f"from-{kills[0]}")
 def fleet(
     request: pytest.FixtureRequest,
     lab: Lab,
     tmp_path_factory: pytest.TempPathFactory,
     figures: dict[str, object],
 ) -> Iterator[Fleet]:
-    first: int = request.param
-    watch_s = WATCH_S.get(first, SHORT_S)
-    kills = range(first, first + BATCH)
+    kills: list[Kill] = request.param
     figures["RSS of the chart's operator in MiB"] = round(lab.operator_rss() / 2**20, 1)
-    with run_fleet(lab, tmp_path_factory.mktemp("fleet"), kills, watch_s) as run:
+    with run_fleet(lab, tmp_path_factory.mktemp("fleet"), kills, _watch_s(kills)) as run:
         yield run
+
+
+def _watch_s(kills: Iterable[Kill]) -> float:
+    return WATCH_S if BATCHES[0][0] in kills else SHORT_S
 
 
 def _check_end(ship: Ship, reference: Ship) -> None:
@@ -45,9 +62,12 @@ def _check_end(ship: Ship, reference: Ship) -> None:
     assert ship.end() == reference.end()
     assert ship.end()["restarts"] == 0
     assert ship.served.route.version() == 2
+    rollout = ship.ended["status"]["rollout"]
+    assert rollout["lastRollback"]["reason"] == BAD.reason
+    assert rollout["rejected"] == [rollout["lastRollback"]["revision"]]
 
 
-def test_undisturbed_it_ends_with_two_revisions_on_record(
+def test_undisturbed_it_ends_with_three_revisions_on_record(
     fleet: Fleet, figures: dict[str, object]
 ) -> None:
     ship = fleet.reference
@@ -56,19 +76,20 @@ def test_undisturbed_it_ends_with_two_revisions_on_record(
     new = revision_of(ship.waited[2], "stable")
     assert end["pods"] == [new]
     records = {name for name in end["children"] if name.startswith("ControllerRevision")}
-    assert records == {f"ControllerRevision/{name}" for name in (ship.stable, new)}
+    (bad,) = ship.ended["status"]["rollout"]["rejected"]
+    assert records == {f"ControllerRevision/{name}" for name in (ship.stable, new, bad)}
+    assert f"Deployment/{bad}" not in end["children"]
     assert f"Deployment/{ship.stable}" not in end["children"]
-    figures["API writes of one rollout in two steps"] = len(ship.writes)
+    figures["API writes of a rollout and a rollback"] = len(ship.writes)
     requests = [one.load.samples for one in (*fleet.killed.values(), ship, fleet.wiped) if one.load]
     figures["requests during killed and wiped rollouts"] = sum(map(len, requests))
 
 
 @pytest.mark.parametrize("offset", range(BATCH))
-def test_killed_after_a_write_it_ends_the_same(fleet: Fleet, offset: int) -> None:
-    number = min(fleet.killed) + offset
-    ship = fleet.killed[number]
-    if not ship.was_killed and number > len(fleet.reference.writes):
-        pytest.skip(f"a rollout has no write {number}")
+def test_killed_at_a_write_it_ends_the_same(fleet: Fleet, offset: int) -> None:
+    kill, ship = list(fleet.killed.items())[offset]
+    if not ship.was_killed and kill.number > len(ship.writes):
+        pytest.skip(f"there was no write {kill.number}")
     assert ship.was_killed
     _check_end(ship, fleet.reference)
 
@@ -93,7 +114,7 @@ def test_a_restart_with_nothing_to_do_writes_nothing(
 
 
 def test_idle_it_writes_nothing(fleet: Fleet, figures: dict[str, object]) -> None:
-    assert fleet.watched_s >= WATCH_S.get(min(fleet.killed), SHORT_S)
+    assert fleet.watched_s >= _watch_s(fleet.killed)
     figures[f"API writes in {fleet.watched_s:.0f} s of idling"] = len(fleet.idle.writes)
     assert fleet.idle.writes == []
 

@@ -1,5 +1,6 @@
 """Many rollouts at once, each with an operator of its own that is killed at another moment."""
 
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -8,12 +9,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from testkit.cluster_api import CHILD_KINDS, Manifest, is_ready, revision_of
-from testkit.cluster_gate import Loop, PrivateOperator, Write
+from testkit.cluster_api import CHILD_KINDS, Manifest, is_ready, revision_of, state_of
+from testkit.cluster_canaries import BadVersion, edit_to, serve_good, sleeping
+from testkit.cluster_gate import NEVER, Kill, Loop, PrivateOperator, Write
 from testkit.cluster_lab import OPERATOR, OPERATOR_NAMESPACE, OPERATOR_SELECTOR, Lab, Served
 from testkit.cluster_traffic import Load
 
 NAME: Final = "fraud"
+SLOW: Final = {"name": "slow", "builtin": "Slow", "thresholdMilliseconds": 500}
+BAD: Final = BadVersion(
+    "SlowWorse", ("slow: candidate",), model="v3", handler=sleeping(0.7),
+    spec={"rollout": {"bakeSeconds": 120, "analysis": {"metrics": [SLOW]}}},
+)  # fmt: skip
+"""Rolled back on evidence, and yet every request to it is answered well."""
 QUIET_S: Final = 3.0
 END_S: Final = 240.0
 
@@ -24,24 +32,26 @@ class Ship:
 
     Attributes:
         served: The ModelDeployment.
-        kill_after: Write of the rollout after which the operator is killed; 0 for never.
+        kill: At which write of its rollouts the operator is killed.
         stable: The revision that serves before the edit.
         restart_writes: What a fresh operator wrote with nothing to do.
-        writes: Every write of the rollout, by all operators.
+        writes: Every write of its rollouts, by all operators.
         was_killed: The first operator met its end.
-        load: Requests during the rollout.
-        waited: What `kubectl wait` said, and the status as it was then.
+        load: Requests during the rollouts.
+        waited: What `kubectl wait` said, and the object as it was then.
+        ended: The object when the bad version was gone.
         statuses: Every status that followed the wiping of the first.
     """
 
     served: Served
-    kill_after: int = 0
+    kill: Kill = NEVER
     stable: str = ""
     restart_writes: list[Write] = field(default_factory=list)
     writes: list[Write] = field(default_factory=list)
     was_killed: bool = False
     load: Load | None = None
     waited: tuple[int, str, Manifest] = (1, "", {})
+    ended: Manifest = field(default_factory=dict)
     statuses: list[Manifest] = field(default_factory=list)
 
     def end(self) -> Manifest:
@@ -71,7 +81,7 @@ class Fleet:
 
     Attributes:
         reference: Nobody disturbed it.
-        killed: By the number of the write.
+        killed: By the moment.
         wiped: Its status was wiped in the middle.
         idle: Nobody touched it.
         drifted: Its children were changed while no operator ran.
@@ -79,7 +89,7 @@ class Fleet:
     """
 
     reference: Ship
-    killed: dict[int, Ship]
+    killed: dict[Kill, Ship]
     wiped: Ship
     idle: Ship
     drifted: Ship
@@ -101,21 +111,21 @@ def chart_operator_off(lab: Lab) -> Iterator[None]:
 
 
 @contextmanager
-def run_fleet(lab: Lab, folder: Path, kills: Iterable[int], watch_s: float) -> Iterator[Fleet]:
+def run_fleet(lab: Lab, folder: Path, kills: Iterable[Kill], watch_s: float) -> Iterator[Fleet]:
     """Create, then switch the chart's operator off, then roll out everywhere at once.
 
     Args:
         lab: The cluster.
         folder: For files of the operators.
-        kills: Writes after which an operator is killed.
+        kills: Moments at which an operator is killed.
         watch_s: How long at least the idle one is watched.
     """
-    wanted = {"reference": 0, "wiped": 0, "idle": 0, "drifted": 0}
-    wanted |= {f"kill-{number}": number for number in kills}
+    wanted = dict.fromkeys(("reference", "wiped", "idle", "drifted"), NEVER)
+    wanted |= {str(kill): kill for kill in kills}
     with ExitStack() as stack, ThreadPoolExecutor(len(wanted)) as threads:
         ships = {
-            hint: Ship(stack.enter_context(lab.bench(hint)).serve(NAME), number)
-            for hint, number in wanted.items()
+            hint: Ship(serve_good(stack.enter_context(lab.bench(hint)), NAME, BAD), kill)
+            for hint, kill in wanted.items()
         }
         for ship, seen in threads.map(_until_ready, ships.values()):
             ship.stable = revision_of(seen, "stable")
@@ -132,8 +142,9 @@ def run_fleet(lab: Lab, folder: Path, kills: Iterable[int], watch_s: float) -> I
         list(threads.map(lambda hint: yard.sail(ships[hint], operators[hint]), sailing))
         time.sleep(max(0.0, watch_s - (time.monotonic() - started)))
         ships["idle"].writes = operators["idle"].writes
+        ships["drifted"].restart_writes = operators["drifted"].writes  # it may have taken its time
         watched_s = time.monotonic() - started
-        killed = {ship.kill_after: ship for ship in ships.values() if ship.kill_after}
+        killed = {ship.kill: ship for ship in ships.values() if ship.kill is not NEVER}
         rest = {hint: ships[hint] for hint in ("reference", "wiped", "idle", "drifted")}
         yield Fleet(killed=killed, watched_s=watched_s, **rest)
 
@@ -162,7 +173,7 @@ class Yard:
             env=self.lab.operator_env,
             namespace=ship.served.namespace,
             folder=self.folder,
-            kill_after=0 if again else ship.kill_after,
+            kill=NEVER if again else ship.kill,
         )
         operator.start()
         self.stack.callback(operator.stop)
@@ -170,26 +181,46 @@ class Yard:
         return operator
 
     def sail(self, ship: Ship, operator: PrivateOperator) -> None:
-        """Edit, kill or wipe on the way, and note how it ends."""
+        """Roll out a good version and a bad one, kill or wipe on the way, and note how it ends."""
         served = ship.served
-        with Load(served.route, threads=1, pause_s=0.3) as ship.load:
+        with (
+            Load(served.route, threads=2, pause_s=0.3) as ship.load,
+            self._relieved(ship, operator) as operators,
+        ):
             served.edit_to(2)
             where = (f"mdep/{served.name}", f"--namespace={served.namespace}")
             wait = self.lab.start_kubectl(
                 "wait", "--for=condition=Ready", *where, f"--timeout={END_S:.0f}s"
             )
-            operators = [operator]
-            if ship.kill_after:
-                operator.until_killed(END_S)
-                ship.was_killed = operator.killed
-                operators.append(self.launch(ship, again=True))
-            elif "wiped" in served.namespace:
+            if "wiped" in served.namespace:
                 _wipe(ship)
             said = wait.communicate()[0]
             ship.waited = (wait.returncode, said, served.get())
             served.until_ready()
+            edit_to(served, BAD)
+            ship.ended = served.until(lambda seen: state_of(seen) == "RolledBack", END_S)
         time.sleep(QUIET_S)
         ship.writes = [write for one in operators for write in one.writes]
+
+    @contextmanager
+    def _relieved(self, ship: Ship, operator: PrivateOperator) -> Iterator[list[PrivateOperator]]:
+        """Start another operator when the first one is killed; yields both."""
+        operators, over = [operator], threading.Event()
+
+        def relieve() -> None:
+            while not (over.is_set() or operator.killed):
+                operator.until_killed(0.2)
+            if operator.killed:
+                operators.append(self.launch(ship, again=True))
+
+        thread = threading.Thread(target=relieve)
+        thread.start()
+        try:
+            yield operators
+        finally:
+            over.set()
+            thread.join()
+            ship.was_killed = operator.killed
 
 
 def _until_ready(ship: Ship) -> tuple[Ship, Manifest]:

@@ -1,7 +1,8 @@
-"""Operators of one's own, each behind a gate that counts its writes and can kill it after one.
+"""Operators of one's own, each behind a gate that counts its writes and can kill it at one.
 
-The gate is an HTTP proxy in front of the API server. It kills when the write has been done and
-before its answer is passed on: the worst moment, since nothing tells the operator that it did it.
+The gate is an HTTP proxy in front of the API server. It kills when a write has been asked for and
+before it is done, or when it has been done and before its answer is passed on: the two worst moments,
+since nothing tells the next operator which of them it was.
 """
 
 import asyncio
@@ -36,6 +37,24 @@ PASSED_ON: Final = ("Content-Type", "Accept")
 LOCALHOST: Final = "127.0.0.1"
 
 
+class Kill(NamedTuple):
+    """When an operator meets its end.
+
+    Attributes:
+        number: Number of the write, from 1; 0 for never.
+        committed: The write has been done; otherwise it never is.
+    """
+
+    number: int = 0
+    committed: bool = True
+
+    def __str__(self) -> str:
+        return f"{'after' if self.committed else 'before'}-{self.number}"
+
+
+NEVER: Final = Kill()
+
+
 class Write(NamedTuple):
     """One write that the API server has answered."""
 
@@ -60,6 +79,7 @@ class Loop:
         return asyncio.run_coroutine_threadsafe(wait(), self._loop).result(READY_S)
 
     def close(self) -> None:
+        self.run(_cancel_others())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -70,12 +90,15 @@ class Gate:
 
     Attributes:
         writes: Every write so far.
-        on_write: Called after each, before its answer is passed on.
+        kill: At which write, and at which moment of it, the operator is killed.
+        slay: Kills it.
     """
 
-    def __init__(self, kubeconfig: Path, on_write: Callable[[], None]) -> None:
+    def __init__(self, kubeconfig: Path, kill: Kill, slay: Callable[[], None]) -> None:
         self.writes: list[Write] = []
-        self.on_write = on_write
+        self.kill = kill
+        self.slay = slay
+        self._asked = 0
         self._server, self._tls = credentials(kubeconfig)
         self._session: aiohttp.ClientSession | None = None
         self._runner: web.AppRunner | None = None
@@ -104,15 +127,22 @@ class Gate:
         url = URL(self._server + request.raw_path, encoded=True)
         headers = {name: request.headers[name] for name in PASSED_ON if name in request.headers}
         body = await request.read()
+        is_write = request.method not in READS
+        self._asked += is_write
+        ends = is_write and self._asked == self.kill.number
+        if ends and not self.kill.committed:
+            self.slay()
+            raise web.HTTPServiceUnavailable  # nobody hears it
         async with self._session.request(
             request.method, url, headers=headers, data=body or None
         ) as answer:
             kind = {"Content-Type": answer.headers.get("Content-Type", "application/json")}
-            if request.method not in READS:
+            if is_write:
                 content = await answer.read()
                 write = Write(time.time(), request.method, request.raw_path, answer.status)
                 self.writes.append(write)
-                self.on_write()
+                if ends:
+                    self.slay()
                 return web.Response(status=answer.status, body=content, headers=kind)
             response = web.StreamResponse(status=answer.status, headers=kind)
             await response.prepare(request)
@@ -132,7 +162,7 @@ class PrivateOperator:
         env: What the chart gives to the operator.
         namespace: The only namespace that it watches.
         folder: For its kubeconfig and its log.
-        kill_after: Number of the write after which it is killed; 0 for never.
+        kill: At which write it is killed.
     """
 
     loop: Loop
@@ -140,14 +170,14 @@ class PrivateOperator:
     env: Mapping[str, str]
     namespace: str
     folder: Path
-    kill_after: int = 0
+    kill: Kill = NEVER
     _gate: Gate = field(init=False)
     _process: ForkServerProcess = field(init=False)
     _health_port: int = 0
 
     def start(self) -> None:
         """Start it; does not wait."""
-        self._gate = Gate(self.kubeconfig, self._on_write)
+        self._gate = Gate(self.kubeconfig, self.kill, self._slay)
         port = self.loop.run(self._gate.open())
         name = f"{self.namespace}-{port}"
         config = self.folder / f"{name}.yaml"
@@ -172,7 +202,7 @@ class PrivateOperator:
 
     @property
     def killed(self) -> bool:
-        """Whether it was killed after the write that it was to be killed after."""
+        """Whether it was killed at the write that it was to be killed at."""
         return self._process.exitcode == -signal.SIGKILL
 
     def until_started(self) -> None:
@@ -198,9 +228,16 @@ class PrivateOperator:
         self._process.join()
         self.loop.run(self._gate.close())
 
-    def _on_write(self) -> None:
-        if len(self._gate.writes) == self.kill_after:
-            self._process.kill()
+    def _slay(self) -> None:
+        self._process.kill()
+
+
+async def _cancel_others() -> None:
+    """End requests of operators that are no more."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
 
 
 def _be_operator(env: Mapping[str, str], log: Path) -> None:
