@@ -1,11 +1,28 @@
 """A revision that was taken back: why, what that means, and how it is tried again."""
 
+from dataclasses import dataclass
+
 from modelyard_cli.advice import ADVICE, LOOK_AT_PODS, Trouble
 from modelyard_cli.advice.rejections import advise_rejection
 from modelyard_cli.explanation import Explanation, NextStep, Seen
 from modelyard_cli.sentences import stable_serves
 from modelyard_cli.view import Failure, LastRollback
 from modelyard_cli.words import ago
+
+
+@dataclass(frozen=True)
+class RollbackAdvice:
+    """What a person is told about the cause of a rollback.
+
+    Attributes:
+        meaning: What it means; a sentence, empty where nothing is known.
+        fix: What to do; a sentence, may be empty.
+        steps: What to run for it.
+    """
+
+    meaning: str = ""
+    fix: str = ""
+    steps: tuple[NextStep, ...] = ()
 
 
 def explain_rejection(seen: Seen) -> Explanation:
@@ -22,19 +39,12 @@ def explain_rejection(seen: Seen) -> Explanation:
     text = f"{gone} was taken back" + (f" {since} ago" if since else "")
     text += f" ({last.reason})" if last.reason else ""
     text += f": {last.message.rstrip('.')}." if last.message else "."
-    meaning, fix, step = _advice(seen, last)
-    text += "".join(
-        f" {sentence}"
-        for sentence in (
-            meaning,
-            stable_serves(view),
-            f"The spec still asks for {gone}; it is not tried again unless you say so or edit it.",
-            fix,
-        )
-        if sentence
-    )
+    advice = advise_rollback(seen, last)
+    again = f"The spec still asks for {gone}; it is not tried again unless you say so or edit it."
+    sentences = (advice.meaning, stable_serves(view), again, advice.fix)
+    text += "".join(f" {sentence}" for sentence in sentences if sentence)
     steps = (
-        *([step] if step else ()),
+        *advice.steps,
         seen.step("diff", "shows what it changed", f"{view.stable} {gone}".strip()),
         seen.step("retry", "tries the same revision again"),
         NextStep(seen.caller.kubectl(f"edit mdep/{view.name}"), "asks for another version"),
@@ -42,14 +52,19 @@ def explain_rejection(seen: Seen) -> Explanation:
     return Explanation(last.reason or "Rejected", text, steps)
 
 
-def _advice(seen: Seen, last: LastRollback) -> tuple[str, str, NextStep | None]:
-    """Return what a rejection means, what to do, and a command for it if there is one."""
+def advise_rollback(seen: Seen, last: LastRollback) -> RollbackAdvice:
+    """Return what a rollback means and what to do about its cause.
+
+    Args:
+        seen: The ModelDeployment and the time.
+        last: The rollback.
+    """
     if told := advise_rejection(last.reason):
-        return (*told, None)
+        return RollbackAdvice(*told)
     if (known := ADVICE.get(last.reason)) is None:
-        return "", "", None
+        return RollbackAdvice()
     if known.command in LOOK_AT_PODS:  # they went with the revision
-        return known.meaning, known.fix, None
+        return RollbackAdvice(known.meaning, known.fix)
     failure = Failure(reason=last.reason, message=last.message, revision=last.revision)
     trouble = Trouble(seen.view, failure, seen.caller)
-    return known.meaning, known.fix, NextStep(known.command(trouble), known.why)
+    return RollbackAdvice(known.meaning, known.fix, (NextStep(known.command(trouble), known.why),))

@@ -10,7 +10,7 @@ from typing import Final
 
 from modelyard_cli.explanation import Explanation, NextStep, Seen
 from modelyard_cli.pauses import explain_pause
-from modelyard_cli.rejection import explain_rejection
+from modelyard_cli.rejection import advise_rollback, explain_rejection
 from modelyard_cli.sentences import evidence, stable_serves, where
 from modelyard_cli.words import ago, percent, until
 
@@ -163,9 +163,14 @@ def _rolling_back(seen: Seen) -> Explanation:
     previous = view.rollout.previous  # set while a promoted revision is taken back
     gone = (view.stable if previous else view.candidate) or "the candidate"
     text = f"Traffic returns from {gone} to {previous or view.stable or 'stable'}"
-    text += f", because: {last.message or last.reason}." if last and last.revision == gone else "."
-    text += " The pods go only when no request can reach them any more."
-    return Explanation(view.rollout.state, text, (seen.watch(),))
+    after = " The pods go only when no request can reach them any more."
+    if last is None or last.revision != gone:  # another edit came
+        return Explanation(view.rollout.state, f"{text}.{after}", (seen.watch(),))
+    advice = advise_rollback(seen, last)
+    text += f", because: {(last.message or last.reason).rstrip('.')}.{after}"
+    text += "".join(f" {sentence}" for sentence in (advice.meaning, advice.fix) if sentence)
+    steps = (*advice.steps, seen.watch())
+    return Explanation(last.reason or view.rollout.state, text, steps)
 
 
 def _unavailable(seen: Seen) -> Explanation:

@@ -202,5 +202,17 @@ def test_a_rollback_of_what_was_promoted_names_where_traffic_goes() -> None:
     last = {"revision": STABLE, "reason": "Aborted", "message": "aborted by command"}
     manifest = rolling("RollingBack", previous=PREVIOUS, lastRollback=last)
     del manifest["status"]["candidate"]
-    text = explain(seen(manifest)).text
-    assert f"Traffic returns from {STABLE} to {PREVIOUS}, because: aborted by command." in text
+    told = explain(seen(manifest))
+    assert told.reason == "Aborted"
+    assert f"Traffic returns from {STABLE} to {PREVIOUS}, because: aborted by command." in told.text
+
+
+def test_a_rollback_under_way_tells_the_cause_and_the_fix() -> None:
+    last = {"revision": CANDIDATE, "reason": "OutOfMemory", "message": "was killed"}
+    told = explain(seen(rolling("RollingBack", lastRollback=last)))
+    assert told.reason == "OutOfMemory"
+    assert ADVICE["OutOfMemory"].fix in told.text
+    assert "patch mdep/fraud" in told.steps[0].command
+    other = explain(seen(rolling("RollingBack", lastRollback=last | {"revision": "fraud-1"})))
+    assert other.reason == "RollingBack"
+    assert "because" not in other.text

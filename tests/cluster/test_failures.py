@@ -9,6 +9,7 @@ from typing import Any, Final
 import pytest
 
 from testkit.cluster_api import Manifest, condition, revision_of
+from testkit.cluster_explained import check_explained
 from testkit.cluster_lab import SLIM_IMAGE, Bench, Lab, Served
 from testkit.cluster_traffic import Load
 
@@ -130,6 +131,7 @@ def test_a_failure_is_named_and_what_serves_goes_on(lab: Lab, case: Case) -> Non
         for one in (seen, later):
             _check_status(one, case, generation)
             assert revision_of(one, "stable") == stable
+            check_explained(one, case.reason)
         _check_event(served, case, seen, noticed)
         assert [one["metadata"]["uid"] for one in served.pods(stable)] == [pod["metadata"]["uid"]]
 

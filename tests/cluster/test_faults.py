@@ -13,6 +13,7 @@ from typing import Any, Final
 import pytest
 
 from testkit.cluster_api import Manifest, condition, revision_of
+from testkit.cluster_explained import check_explained
 from testkit.cluster_lab import SLIM_IMAGE, Bench, Lab, Served
 
 pytestmark = [pytest.mark.cluster, pytest.mark.together]
@@ -171,6 +172,7 @@ def test_a_fault_is_named_with_its_cause_and_its_fix(lab: Lab, fault: Fault) -> 
         for words in (fault.says, fault.advises):
             assert words in event["message"], event
         assert condition(seen, "Ready")["status"] == "False"
+        check_explained(seen, fault.reason)
         assert condition(seen, "Available")["status"] == "True"
         assert revision_of(seen, "stable") == stable
         _check_time(served, seen, noticed)
