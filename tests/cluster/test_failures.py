@@ -167,7 +167,7 @@ def _check_status(seen: Manifest, case: Case, generation: int) -> None:
 
 
 def _check_event(served: Served, case: Case, seen: Manifest, noticed: datetime) -> None:
-    event = served.until_event(case.reason)
+    event = served.until_event(case.reason, lacks="traffic returns")
     assert event["count"] == 1
     assert event["type"] == "Warning"
     reported = _reported(served, seen)

@@ -167,7 +167,7 @@ def test_a_fault_is_named_with_its_cause_and_its_fix(lab: Lab, fault: Fault) -> 
         served.edit(**fault.edit)
         seen = served.until(_names(fault.reason))
         noticed = datetime.now(UTC)
-        event = served.until_event(fault.reason)
+        event = served.until_event(fault.reason, lacks="traffic returns")
         assert event["type"] == "Warning"
         for words in (fault.says, fault.advises):
             assert words in event["message"], event
@@ -193,14 +193,14 @@ def _check_time(served: Served, seen: Manifest, noticed: datetime) -> None:
 
 def test_a_missing_device_is_counted(lab: Lab) -> None:
     with lab.bench("devices") as bench:
-        served = bench.serve("fraud", routed=False, accelerator={"count": 99})
+        served = bench.serve("fraud", routed=False, accelerator={"count": 64})
         seen = served.until(
             lambda one: condition(one, "CapacityAvailable").get("status") == "False"
         )
         noticed = datetime.now(UTC)
         room = condition(seen, "CapacityAvailable")
         assert room["reason"] == "InsufficientAccelerator"
-        assert "needs 99 nvidia.com/gpu, " in room["message"]
+        assert "needs 64 nvidia.com/gpu, " in room["message"]
         assert " free of " in room["message"]
         (pod,) = served.pods()
         (verdict,) = (c for c in pod["status"]["conditions"] if c["type"] == "PodScheduled")

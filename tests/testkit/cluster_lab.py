@@ -208,12 +208,18 @@ class Served:
             and revision in {"", pod["metadata"]["labels"]["modelyard.dev/revision"]}
         ]
 
-    def until_event(self, reason: str, says: str = "") -> Manifest:
-        """Wait for the only Event with a reason and some words; status tells already by then."""
+    def until_event(self, reason: str, says: str = "", *, lacks: str = "\n") -> Manifest:
+        """Wait for the only Event with a reason, with some words and without others.
+
+        Status tells already by then.
+        """
         deadline = time.monotonic() + EVENT_S
-        while not (found := [one for one in self.events(reason) if says in one["message"]]):
+        found: list[Manifest] = []
+        while not found:
             assert time.monotonic() < deadline, f"no Event {reason}: {says}"
             time.sleep(0.1)
+            events = [(one, one["message"]) for one in self.events(reason)]
+            found = [one for one, text in events if says in text and lacks not in text]
         (event,) = found
         return event
 

@@ -57,6 +57,9 @@ _LOADING: Final = "statuscode: 503"
 """What the runtime answers to the readiness probe for as long as it loads."""
 _PATIENCE: Final = 30
 """Failures of a probe that nobody answers: a server may take a while to listen, but not so long."""
+_STRANGER: Final = 8
+"""Failures of a startup probe that somebody answers wrongly: until then the server may find out that
+another one holds its port, which explains more."""
 
 
 def container_waits(view: RevisionView, pod: Manifest) -> Failure | None:
@@ -119,9 +122,10 @@ def probe_fails(view: RevisionView, pod: Manifest) -> Failure | None:
         if event.get("reason") != "Unhealthy" or said is None:
             continue
         probe, detail = said.groups()
-        over = probe == "Startup" and status.get("started")
-        answered = "statuscode" in detail
-        if over or _LOADING in detail or (not answered and _count(event) < _PATIENCE):
+        starting, answered = probe == "Startup", "statuscode" in detail
+        most = (_STRANGER if starting else 1) if answered else _PATIENCE
+        over = starting and status.get("started")
+        if over or _LOADING in detail or _count(event) < most:
             continue
         return Failure(
             reason="ProbeFailed",
