@@ -185,7 +185,10 @@ class Rollout(StatusPart):
             exclude={"stable", "candidate"},
             exclude_none=True,
         )
-        return {key: value for key, value in dumped.items() if value not in ([], False)}
+        kept = {"remaining"}  # no pods is not no limit
+        return {
+            key: value for key, value in dumped.items() if value not in ([], False) or key in kept
+        }
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,372 @@
+"""Whole rollouts, as a user would tell them: strategies, room, evidence and the way back."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from modelyard_operator.rollout.judgement import Judgement, Verdict
+from modelyard_operator.rollout.state import Rollout, RolloutState
+from testkit.operator_rollout import Cluster, Quality, Simulation, Source, ask_for, seconds
+
+A, B, C = "fraud-a", "fraud-b", "fraud-c"
+S = RolloutState
+
+
+def served(*, replicas: int = 2, devices: int | None = None, **rollout: Any) -> Simulation:
+    sim = Simulation(ask_for(A, replicas=replicas, **rollout), Cluster(devices=devices))
+    sim.settle()
+    sim.log.clear()
+    return sim
+
+
+def edited(sim: Simulation, target: str = B, *, quality: Quality = "good") -> Simulation:
+    sim.quality[target] = quality
+    sim.ask = replace(sim.ask, target=target)
+    return sim
+
+
+def until(sim: Simulation, reached: Callable[[Rollout], bool], pace: float = 2) -> Rollout:
+    for _ in range(400):
+        sim.reconcile()
+        sim.cluster.run_pods(sim.asleep)
+        rollout = sim.rollout
+        assert rollout is not None
+        if reached(rollout):
+            return rollout
+        sim.now += seconds(pace)
+    raise AssertionError(f"never there: {sim.status}")
+
+
+def in_state(state: RolloutState, weight: int | None = None) -> Callable[[Rollout], bool]:
+    return lambda rollout: rollout.state is state and weight in {None, rollout.weight}
+
+
+def told(sim: Simulation, verb: str, revision: str, number: int = 1) -> str:
+    sim.annotation = f"{verb}@{revision}#{number}"
+    sim.reconcile()
+    assert sim.rollout is not None
+    assert sim.rollout.last_command is not None
+    return sim.rollout.last_command.result
+
+
+def end(sim: Simulation) -> Rollout:
+    sim.settle()
+    assert sim.rollout is not None
+    return sim.rollout
+
+
+def test_blue_green_moves_everything_at_once_when_all_pods_are_ready() -> None:
+    sim = edited(served(replicas=3, strategy="BlueGreen"))
+    until(sim, in_state(S.SHIFTING))
+    assert sim.cluster.ready == {A: 3, B: 3}
+    assert sim.cluster.world().weights == {B: 100}
+    assert end(sim).stable == B
+
+
+def test_recreate_stops_the_old_pods_first() -> None:
+    sim = edited(served(replicas=1, devices=1, strategy="Recreate"))
+    sim.reconcile()
+    assert sim.cluster.replicas == {A: 0, B: 1}
+    rollout = end(sim)
+    assert (rollout.state, rollout.stable) == (S.IDLE, B)
+    assert sim.cluster.world().weights == {B: 100}
+
+
+def test_without_room_one_pod_at_a_time_makes_way_and_traffic_follows() -> None:
+    sim = edited(served(replicas=3, devices=3, strategy="BlueGreen"))
+    fewest = 3
+    for _ in range(60):
+        sim.reconcile()
+        fewest = min(fewest, sum(sim.cluster.ready.values()))
+        sim.cluster.run_pods()
+        sim.now += seconds(2)
+    assert fewest == 2
+    assert end(sim).stable == B
+    assert [line for line in sim.log if line.startswith("route")][:2] == [
+        f"route {{'{A}': 67, '{B}': 33}} in Shifting",
+        f"route {{'{B}': 100}} in Shifting",
+    ]
+    assert sim.cluster.ready == {B: 3}
+
+
+@pytest.mark.parametrize("mode", ["Exchange", "Recreate"])
+def test_on_one_device_an_edit_finishes_where_a_downtime_is_asked_for(mode: str) -> None:
+    sim = edited(served(replicas=1, devices=1, capacity={"mode": mode}))
+    rollout = end(sim)
+    assert (rollout.state, rollout.stable) == (S.IDLE, B)
+    assert sim.cluster.ready == {B: 1}
+
+
+@pytest.mark.parametrize("mode", ["Auto", "Surge"])
+def test_on_one_device_nobody_is_down_unasked(mode: str) -> None:
+    sim = edited(served(replicas=1, devices=1, capacity={"mode": mode, "waitSeconds": 60}))
+    until(sim, in_state(S.WAITING_CAPACITY))
+    assert sim.cluster.ready[A] == 1
+    rollout = end(sim)
+    assert (rollout.state, rollout.rejected) == (S.ROLLED_BACK, (B,))
+    assert rollout.last_rollback is not None
+    assert rollout.last_rollback.reason == "InsufficientCapacity"
+    assert rollout.last_rollback.message == f"no room for a pod of {B}: 0 of 1 nodes"
+    assert sim.cluster.ready == {A: 1}
+
+
+def test_a_wait_for_room_may_be_paused_and_goes_on_when_there_is_some() -> None:
+    patient = {"mode": "Surge", "waitSeconds": 60, "onTimeout": "Pause"}
+    sim = edited(served(replicas=1, devices=1, capacity=patient))
+    assert end(sim).paused_reason == "Capacity"
+    sim.cluster.devices = 2
+    assert end(sim).stable == B
+
+
+@pytest.mark.parametrize(
+    ("quality", "reason"),
+    [
+        ("bad", "ErrorsRose"),
+        ("broken", "ContainerCrashed"),
+        ("sleeps", "ProgressDeadlineExceeded"),
+        ("other signature", "SignatureChanged"),
+    ],
+)
+def test_a_bad_version_is_rejected_and_not_tried_again(quality: Quality, reason: str) -> None:
+    sim = served()
+    sim.source = "fine"
+    rollout = end(edited(sim, quality=quality))
+    assert (rollout.state, rollout.stable, rollout.rejected) == (S.ROLLED_BACK, A, (B,))
+    assert rollout.last_rollback is not None
+    assert (rollout.last_rollback.revision, rollout.last_rollback.reason) == (B, reason)
+    assert sim.cluster.replicas == {A: 2}
+    weighed = any(B in line for line in sim.log if line.startswith("route"))
+    assert weighed == (quality == "bad"), "only evidence needs requests"
+
+
+def test_another_signature_may_be_allowed() -> None:
+    sim = edited(served(signatureChange="Allow"), quality="other signature")
+    assert end(sim).stable == B
+
+
+def test_a_rejected_revision_is_tried_again_when_asked() -> None:
+    sim = served()
+    sim.source = "fine"
+    end(edited(sim, quality="bad"))
+    sim.quality[B] = "good"
+    assert told(sim, "retry", C) == f"Ignored: {C} was not rejected"
+    assert told(sim, "retry", B, 2) == "Accepted"
+    rollout = end(sim)
+    assert (rollout.state, rollout.stable, rollout.rejected) == (S.IDLE, B, ())
+
+
+@pytest.mark.parametrize(
+    ("policy", "source", "state", "reason"),
+    [
+        ({"onInconclusive": "Pause"}, "few", S.PAUSED, "Inconclusive"),
+        ({"onInconclusive": "Rollback"}, "few", S.ROLLED_BACK, None),
+        ({"onInconclusive": "Promote"}, "few", S.IDLE, None),
+        ({"onNoTraffic": "Pause"}, "silent", S.PAUSED, "NoTraffic"),
+        ({"onNoTraffic": "Promote"}, "silent", S.IDLE, None),
+        ({}, "down", S.PAUSED, "AnalysisError"),
+    ],
+)
+def test_too_little_evidence_ends_as_the_user_says(
+    policy: dict[str, str], source: Source, state: RolloutState, reason: str | None
+) -> None:
+    sim = edited(served(analysis=policy))
+    sim.source = source
+    for _ in range(8):  # scrapes that fail are counted
+        until(sim, lambda _: True)
+    rollout = end(sim)
+    assert (rollout.state, rollout.paused_reason) == (state, reason)
+
+
+def test_a_pause_for_a_silent_source_ends_with_the_first_figures() -> None:
+    sim = edited(served())
+    sim.source = "down"
+    until(sim, lambda rollout: rollout.paused_reason == "AnalysisError")
+    sim.source = "fine"
+    assert end(sim).stable == B
+
+
+def test_resume_gives_evidence_another_step_s_time() -> None:
+    sim = edited(served())
+    sim.source = "few"
+    end(sim)
+    assert told(sim, "resume", B) == "Accepted"
+    rollout = until(sim, in_state(S.ANALYZING))
+    assert rollout.step_deadline_time is not None
+    assert rollout.step_deadline_time > sim.now
+
+
+def test_in_probation_traffic_returns_on_evidence() -> None:
+    sim = served(probationSeconds=600)
+    sim.source = "fine"
+    edited(sim, quality="fails later")
+    rollout = until(sim, in_state(S.ROLLING_BACK))
+    assert (rollout.stable, rollout.previous) == (B, A)
+    assert sim.cluster.ready[A] == 2, "the previous revision was kept warm"
+    rollout = end(sim)
+    assert (rollout.state, rollout.stable, rollout.rejected) == (S.ROLLED_BACK, A, (B,))
+    assert sim.cluster.world().weights == {A: 100}
+
+
+def test_after_probation_the_previous_pods_go() -> None:
+    sim = edited(served(probationSeconds=600))
+    until(sim, in_state(S.PROBATION))
+    assert sim.cluster.replicas == {A: 2, B: 2}
+    started = sim.now
+    assert end(sim).previous is None
+    assert sim.cluster.replicas == {B: 2}
+    assert sim.now - started >= seconds(590)
+
+
+def test_an_edit_that_is_taken_back_in_probation_returns_at_once() -> None:
+    sim = edited(served(probationSeconds=600))
+    until(sim, in_state(S.PROBATION))
+    started = sim.now
+    rollout = end(edited(sim, A))
+    assert (rollout.state, rollout.stable, rollout.rejected) == (S.IDLE, A, ())
+    assert sim.now - started < seconds(30)
+
+
+def test_another_edit_does_not_wait_for_the_probation() -> None:
+    sim = edited(served(probationSeconds=600))
+    until(sim, in_state(S.PROBATION))
+    edited(sim, C)
+    rollout = until(sim, in_state(S.PREPARING))
+    assert (rollout.stable, rollout.candidate) == (B, C)
+
+
+def test_a_revision_that_was_stable_before_skips_the_steps() -> None:
+    sim = edited(served())
+    end(sim)
+    edited(sim, A)
+    assert [step.weight for step in until(sim, in_state(S.WARMING)).plan] == [100]
+
+
+def test_while_stable_is_down_a_fix_takes_over_at_once() -> None:
+    sim = served()
+    sim.quality[A] = "sleeps"
+    sim.cluster.ready[A] = 0
+    edited(sim)
+    assert [step.weight for step in until(sim, in_state(S.WARMING)).plan] == [100]
+    assert end(sim).stable == B
+
+
+def test_a_candidate_stands_in_for_a_stable_revision_that_goes_down() -> None:
+    sim = edited(served())
+    until(sim, in_state(S.ANALYZING, 10))
+    sim.quality[A] = "sleeps"
+    sim.cluster.ready[A] = 0
+    rollout = until(sim, in_state(S.PAUSED))
+    assert (rollout.paused_reason, rollout.stable) == ("Failover", A)
+    assert sim.cluster.world().weights == {B: 100}
+    sim.quality[A] = "good"
+    assert end(sim).stable == B
+
+
+def test_a_broken_slo_outside_rollouts_leads_back_if_asked() -> None:
+    sim = edited(served(onSLOViolation="Rollback"))
+    end(sim)
+    sim.source = "fine"
+    sim.quality[B] = "fails later"
+    rollout = end(sim)
+    assert (rollout.state, rollout.stable, rollout.rejected) == (S.ROLLED_BACK, A, (B,))
+    assert sim.cluster.ready == {A: 2}
+
+
+def test_a_freeze_holds_starting_and_advancing_and_no_rollback() -> None:
+    window = {"cron": "0 0 1 1 *", "durationMinutes": 60}
+    sim = edited(served(freeze=[window]))  # the clock of the tests begins on that day
+    sim.reconcile()
+    assert sim.rollout is not None
+    assert (sim.rollout.state, sim.rollout.paused_reason) == (S.IDLE, "Freeze")
+    sim.now += seconds(3600)
+    until(sim, in_state(S.ANALYZING, 10))
+    again = {"cron": "0 1 1 1 *", "durationMinutes": 60}
+    frozen = ask_for(B, freeze=[again]).spec
+    sim.ask = replace(sim.ask, spec=frozen)
+    rollout = until(sim, in_state(S.PAUSED))
+    assert (rollout.paused_reason, rollout.weight) == ("Freeze", 10)
+    assert told(sim, "abort", B) == "Accepted"
+    assert end(sim).state is S.ROLLED_BACK
+
+
+def test_a_freeze_that_ends_lets_the_rollout_go_on() -> None:
+    sim = edited(served(freeze=[{"cron": "0 0 1 1 *", "durationMinutes": 60}]))
+    assert end(sim).stable == B
+    assert sim.now.hour >= 1
+
+
+def test_testers_reach_a_candidate_before_its_first_step() -> None:
+    match = [{"header": {"name": "X-Canary", "value": "always"}}]
+    sim = edited(served(match=match, paused=True))
+    until(sim, in_state(S.PAUSED))
+    sim.reconcile()
+    assert sim.cluster.canary == (B, 0)
+    assert sim.cluster.world().weights == {A: 100}
+    sim.cluster.ready[B] = 0
+    sim.reconcile()
+    assert sim.cluster.canary is None
+
+
+def test_copies_are_compared_before_the_first_request() -> None:
+    sim = edited(served(shadow={"percent": 10}))
+    until(sim, in_state(S.SHADOWING))
+    world = sim.cluster.world()
+    failed = Judgement(Verdict.FAIL, "OutputsDiffer", "20 of 500")
+    sim.checks.seen = lambda _, **given: replace(world, shadow=failed, **given)  # type: ignore[method-assign]
+    rollout = until(sim, in_state(S.ROLLING_BACK))
+    assert rollout.last_rollback is not None
+    assert rollout.last_rollback.reason == "OutputsDiffer"
+    assert not any(B in line for line in sim.log if line.startswith("route"))
+
+
+def test_promote_full_skips_the_steps_and_nothing_of_readiness() -> None:
+    sim = edited(served(replicas=4))
+    until(sim, in_state(S.ANALYZING, 10))
+    assert told(sim, "promote-full", B) == "Accepted"
+    rollout = until(sim, in_state(S.SHIFTING))
+    assert rollout.weight == 100
+    assert sim.cluster.ready[B] == 4
+    started = sim.now
+    assert end(sim).stable == B
+    assert sim.now - started < seconds(30)
+
+
+def test_abort_beats_a_promotion_that_has_begun() -> None:
+    sim = edited(served(probationSeconds=60))
+    until(sim, in_state(S.ANALYZING, 10))
+    told(sim, "promote-full", B)
+    until(sim, in_state(S.PROMOTING))
+    assert told(sim, "abort", B, 2) == "Accepted"
+    rollout = end(sim)
+    assert (rollout.state, rollout.stable, rollout.rejected) == (S.ROLLED_BACK, A, (B,))
+
+
+def test_rollback_to_serves_an_older_revision_until_the_next_edit() -> None:
+    sim = edited(served())
+    end(sim)
+    assert told(sim, "rollback-to", "fraud-x") == "Refused: there is no record of fraud-x"
+    assert told(sim, "rollback-to", A, 2) == "Accepted"
+    rollout = end(sim)
+    assert (rollout.state, rollout.stable, rollout.rejected) == (S.ROLLED_BACK, A, (B,))
+    assert end(edited(sim, C)).stable == C
+
+
+def test_a_first_revision_that_is_late_is_unavailable_and_serves_when_it_comes() -> None:
+    sim = Simulation(ask_for(A), Cluster())
+    sim.quality[A] = "sleeps"
+    assert end(sim).state is S.UNAVAILABLE
+    sim.quality[A] = "good"
+    assert end(sim).stable == A
+
+
+def test_what_was_rejected_is_remembered_through_a_suspension() -> None:
+    sim = served()
+    sim.source = "fine"
+    end(edited(sim, quality="bad"))
+    sim.ask = replace(sim.ask, suspended=True)
+    end(sim)
+    sim.ask = replace(sim.ask, suspended=False)
+    rollout = end(sim)
+    assert (rollout.state, rollout.stable) == (S.ROLLED_BACK, A)
