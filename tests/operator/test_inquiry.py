@@ -30,7 +30,8 @@ async def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
 def show(bench: Bench, age_s: float = 60, **status: Any) -> None:
     (name,) = [name for kind, name in bench.cluster.objects if kind == "Deployment"]
     created = (NOW - timedelta(seconds=age_s)).isoformat().replace("+00:00", "Z")
-    bench.put(pod(name, created=created, **status))
+    placed = {"type": "PodScheduled", "status": "True"}
+    bench.put(pod(name, created=created, conditions=status.pop("conditions", [placed]), **status))
 
 
 def condition(bench: Bench, type_: str) -> dict[str, Any]:
@@ -66,6 +67,13 @@ async def test_a_pod_that_loads_its_model_is_not_asked_about(bench: Bench) -> No
     show(bench, containerStatuses=[running])
     await bench.once()
     assert await bench.once() != EVENTS_INTERVAL.total_seconds()
+    assert bench.cluster.questions == []
+
+
+async def test_a_pod_that_has_no_node_is_no_business_of_the_kubelet(bench: Bench) -> None:
+    gated = {"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}
+    show(bench, conditions=[gated])
+    await bench.once()
     assert bench.cluster.questions == []
 
 

@@ -8,7 +8,7 @@ from modelyard_operator.failures.failure import Failure, RevisionView
 from modelyard_operator.failures.kubelet import container_waits, mount_fails, probe_fails
 from modelyard_operator.failures.placement import is_shortage, not_created, unschedulable
 from modelyard_operator.failures.termination import container_failed, has_no_word
-from modelyard_operator.pods import RUNTIME, container_of, container_statuses
+from modelyard_operator.pods import RUNTIME, container_of, container_statuses, is_placed
 from modelyard_operator.runtime_contract import READY_PATH
 
 Manifest = Mapping[str, Any]
@@ -57,8 +57,8 @@ def unexplained_pods(view: RevisionView, now: datetime) -> tuple[Manifest, ...]:
 def _is_unexplained(view: RevisionView, pod: Manifest, now: datetime) -> bool:
     created = datetime.fromisoformat(pod["metadata"]["creationTimestamp"])
     statuses = list(container_statuses(pod))
-    if now - created < SUSPICION or unschedulable(view, pod) or container_waits(view, pod):
-        return False
+    if now - created < SUSPICION or not is_placed(pod) or container_waits(view, pod):
+        return False  # the kubelet has not had it for long, has none, or has said why
     if any(has_no_word(status) for status in statuses):
         return True
     if all("waiting" in status.get("state", {}) for status in statuses):
