@@ -127,23 +127,34 @@ class Outcome:
     Attributes:
         stable: The version before it.
         candidate: The bad one.
+        rejected: The object when it was found out.
         end: The object when all is over.
         samples: The requests of its users.
         asked: Requests that its own pods have counted; None when none of them ever told.
         confirmed_at: When status first told of a confirmed weight; when the edit was made for a
             version that is to get none.
+        over_at: When the last of its pods was gone.
     """
 
     stable: str
     candidate: str
+    rejected: Manifest
     end: Manifest
     samples: list[Sample]
     asked: float | None
     confirmed_at: float
+    over_at: float
 
     @property
     def rollback(self) -> Manifest:
         found: Manifest = self.end["status"]["rollout"]["lastRollback"]
+        return found
+
+    @property
+    def convicting(self) -> Manifest:
+        """The evidence of the metric that failed first, as status tells it."""
+        metrics = self.rejected["status"]["rollout"]["analysis"]["metrics"]
+        found: Manifest = next(one for one in metrics if one["verdict"] == "Fail")
         return found
 
     @property
@@ -164,6 +175,11 @@ class Outcome:
     @property
     def _last(self) -> float:
         return max(sample.at for sample in self.samples if sample.revision == self.candidate)
+
+    @property
+    def finally_reached(self) -> set[str]:
+        """Revisions that answer when all is over."""
+        return {sample.revision for sample in self.samples if sample.at >= self.over_at}
 
     @property
     def failed(self) -> list[Sample]:
@@ -225,15 +241,21 @@ def roll_out(served: Served, bad: BadVersion, *, limit_s: float = LONGEST_S) -> 
         confirmed_at = time.monotonic()
         rejected = served.until(_has_rejected, limit_s)
         end = served.until(lambda seen: state_of(seen) == "RolledBack")
+        candidate = rejected["status"]["rollout"]["lastRollback"]["revision"]
+        for pod in served.all("Pod"):
+            if pod["metadata"]["labels"]["modelyard.dev/revision"] == candidate:
+                served.api.until_gone("Pod", served.namespace, pod["metadata"]["name"])
+        over_at = time.monotonic()
         time.sleep(2)  # the load goes on when all is done
-    candidate = rejected["status"]["rollout"]["lastRollback"]["revision"]
     return Outcome(
         stable=stable,
         candidate=candidate,
+        rejected=rejected,
         end=end,
         samples=load.samples,
         asked=meter.asked.get(candidate),
         confirmed_at=confirmed_at,
+        over_at=over_at,
     )
 
 
