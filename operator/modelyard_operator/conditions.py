@@ -103,6 +103,9 @@ def _target_not_stable(seen: Pass) -> tuple[str, str] | None:
         return None
     if rollout.state in {RolloutState.INITIALIZING, RolloutState.UNAVAILABLE}:
         return rollout.state.value, "the first revision is not ready yet"
+    if rollout.paused_reason == "Freeze" and rollout.next_step_time and not rollout.candidate:
+        until = format_time(rollout.next_step_time)
+        return "Frozen", f"a freeze window is open: nothing starts before {until}"
     return "RolloutInProgress", progress(seen)
 
 
@@ -137,6 +140,12 @@ def _nothing_ready(seen: Pass) -> tuple[str, str] | None:
         return "ScaledToZero", "spec.replicas is 0"
     serving = seen.plan.rollout.stable or "the first revision"
     return "NoReadyReplicas", f"no pod of {serving} is ready"
+
+
+def _nothing_serves(seen: Pass) -> tuple[str, str] | None:
+    """A candidate that stands in for stable serves, too."""
+    answers = any(seen.observed.ready(revision) for revision in seen.plan.world.weights)
+    return None if answers else _nothing_ready(seen)
 
 
 def _nobody_let_in(seen: Pass) -> tuple[str, str] | None:
@@ -181,7 +190,7 @@ READY_CHECKS: Final[tuple[Check, ...]] = (
     _routes_pending,
     _routes_settling,
 )
-AVAILABLE_CHECKS: Final[tuple[Check, ...]] = (_suspended, _nothing_ready, _nobody_let_in)
+AVAILABLE_CHECKS: Final[tuple[Check, ...]] = (_suspended, _nothing_serves, _nobody_let_in)
 ROUTES_CHECKS: Final[tuple[Check, ...]] = (_suspended, _not_routed, _routes_pending)
 
 

@@ -221,7 +221,8 @@ def _autoscaled(observed: Observed, world: World, revision: str, replicas: int) 
 def _routes(
     model_deployment: ModelDeployment, traffic: TrafficPlan, rollout: Rollout
 ) -> list[Manifest]:
-    selected = traffic.backends.primary or rollout.candidate
+    # Callers inside the cluster follow when all of the traffic has moved.
+    selected = traffic.backends.whole or traffic.backends.primary or rollout.candidate
     services = [build_cluster_service(model_deployment, selected)] if selected else []
     return [*services, *render_ingresses(model_deployment, traffic)]
 

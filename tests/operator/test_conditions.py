@@ -9,6 +9,7 @@ from modelyard_operator.desired import desired_state
 from modelyard_operator.failures import Failure
 from modelyard_operator.observed import Observed
 from modelyard_operator.plan import Plan
+from modelyard_operator.resources import labels
 from modelyard_operator.rollout.judgement import Judgement, Verdict
 from modelyard_operator.rollout.state import LastRollback, PlannedStep, Rollout, RolloutState
 from modelyard_operator.rollout.transitions import SETTLE
@@ -128,6 +129,24 @@ def test_available_tells_that_something_serves() -> None:
     assert said(look(rollout=Rollout(), ready=False), "Available") == (False, "NoReadyReplicas")
     assert said(look(suspend=True), "Available") == (False, "Suspended")
     assert said(look(rollout=Rollout(), ready=False), "RoutesReady") == (False, "NothingToRoute")
+
+
+def test_a_candidate_that_stands_in_for_stable_serves() -> None:
+    seen = look(rollout=during(S.PAUSED, paused_reason="Failover"), exposure=EXPOSED)
+    serving = seen.observed.model_deployment.status["stable"]["revision"]
+    assert serving == "fraud-old"
+    assert said(seen, "Available") == (False, "NoReadyReplicas")
+    (ready,) = [pod["metadata"]["labels"][labels.REVISION] for pod in seen.observed.pods]
+    world = replace(seen.plan.world, primary="fraud-old", canary=ready, canary_weight=100)
+    seen = replace(seen, plan=replace(seen.plan, world=world))
+    assert said(seen, "Available") == (True, "Serving")
+
+
+def test_an_edit_in_a_freeze_window_says_until_when() -> None:
+    frozen = Rollout(state=S.IDLE, stable="fraud-old", paused_reason="Freeze", next_step_time=NOW)
+    ready = conditions(look(rollout=frozen))["Ready"]
+    assert (ready.status, ready.reason) == (False, "Frozen")
+    assert ready.message.endswith("nothing starts before 2026-01-01T12:00:00Z")
 
 
 @pytest.mark.parametrize(

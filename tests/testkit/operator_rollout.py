@@ -270,7 +270,7 @@ class Simulation:
 
     def _route(self, rollout: Rollout, wanted: Backends) -> Iterator[None]:
         cluster = self.cluster
-        selected = wanted.primary or rollout.candidate
+        selected = wanted.whole or wanted.primary or rollout.candidate
         if self.ask.suspended or selected is None:
             return
         if cluster.selected != selected:
@@ -329,7 +329,8 @@ class Simulation:
         for field_name, value in change.items():
             setattr(self.cluster, field_name, value)
         after = self.cluster.world()
-        self.log.append(f"route {after.weights} in {rollout.state}")
+        if after.weights != before.weights:
+            self.log.append(f"route {after.weights} in {rollout.state}")
         divides = before.splits or "canary" not in change
         self.checks.a_route(self.ask, rollout, before, after, now=self.now, divides=divides)
 

@@ -14,6 +14,13 @@ class Backends:
     canary: str | None = None
     weight: int = 0
 
+    @property
+    def whole(self) -> str | None:
+        """The revision that gets everything; None while requests are divided."""
+        if self.canary is None or self.canary == self.primary:
+            return self.primary
+        return self.canary if self.weight == FULL else None
+
 
 def backends(rollout: Rollout, world: World, *, testers: bool = False) -> Backends:
     """Return what the routes should look like.

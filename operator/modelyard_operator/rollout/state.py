@@ -165,9 +165,13 @@ class Rollout(StatusPart):
 
     @classmethod
     def from_status(cls, status: Mapping[str, Any]) -> Self | None:
-        """Read the rollout back; None when status was never written, or was wiped."""
+        """Read the rollout back; None leaves it to be rebuilt from the routes.
+
+        That is so when status was never written, was wiped, or speaks of states that this version of the
+        operator does not have.
+        """
         rollout = status.get("rollout")
-        if not rollout:
+        if not rollout or rollout.get("state", RolloutState.INITIALIZING) not in set(RolloutState):
             return None
         return cls.model_validate(
             {
