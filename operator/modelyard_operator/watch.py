@@ -129,13 +129,14 @@ class Watch:
         self, key: Key, observed: Observed, rollout: Rollout, window: Window, now: datetime
     ) -> Findings:
         """Go on with a window, whose figures count from when the routes had settled."""
-        if now < window.opens:
+        identity = window.revision, window.step
+        runs = key in self._memories and self._memories[key].window == identity
+        if not runs and now < window.opens:
             self._memories.pop(key, None)
-            settling = Judgement(
-                Verdict.UNDECIDED, "Settling", "the routes are given time to settle"
-            )
+            said = "the routes are given time to settle"
+            settling = Judgement(Verdict.UNDECIDED, "Settling", said)
             return Findings(judgement=settling, due=window.opens)
-        memory = self._remember(key, (window.revision, window.step, window.opens), now)
+        memory = self._remember(key, identity, now)
         evidence = open_window(rollout.analysis, window, rollout, now)
         if now >= memory.due:
             source = self._source(observed)
