@@ -153,25 +153,28 @@ def _ready(seen: Seen) -> Explanation:
 
 def _with_notes(seen: Seen, explanation: Explanation) -> Explanation:
     """Append what is wrong beside the cause."""
-    view = seen.view
-    notes = []
-    progressing, scaling = view.condition("Progressing"), view.condition("ScalingActive")
-    if progressing.reason == "ProgressDeadlineExceeded":
-        notes.append(f"It takes too long: {progressing.message}.")
-    objectives = view.condition("ObjectivesMet")
-    if objectives.status == "False":
-        notes.append(
-            f"A limit that it promises is broken ({objectives.reason}): {objectives.message}."
-        )
-    gaps = view.condition("FeaturesUnsupported")
-    if gaps.status == "True":
-        notes.append(f"Not everything that the spec asks for is supported here: {gaps.message}.")
-    if scaling.status == "False" and scaling.reason not in {"FixedReplicas", "Suspended", ""}:
-        notes.append(f"The autoscaler does not work ({scaling.reason}): {scaling.message}.")
+    notes = [
+        f"{lead}: {condition.message.rstrip('.')}."
+        for type_, bad, lead in NOTES
+        if (condition := seen.view.condition(type_)).status == bad
+        and condition.reason not in {*NOT_ASKED_FOR, explanation.reason}
+        and condition.message not in explanation.text
+    ]
     if not notes:
         return explanation
     return Explanation(explanation.reason, " ".join([explanation.text, *notes]), explanation.steps)
 
+
+NOTES: Final = (
+    ("Verified", "False", "The golden requests are not answered as recorded"),
+    ("CapacityAvailable", "False", "Not every pod finds room"),
+    ("ObjectivesMet", "False", "A limit that it promises is broken"),
+    ("ScalingActive", "False", "The autoscaler does not work"),
+    ("FeaturesUnsupported", "True", "Not everything that the spec asks for is supported here"),
+)
+"""Conditions that are told beside the cause: type, the status that is bad, and how it begins."""
+NOT_ASKED_FOR: Final = frozenset({"FixedReplicas", "Suspended"})
+"""Reasons of conditions that say nothing bad."""
 
 REASONS: Final = {
     "ScaledToZero": _scaled_to_zero,

@@ -84,13 +84,26 @@ def test_what_is_wrong_beside_the_cause_is_appended() -> None:
         condition("FeaturesUnsupported", "True", "ProfileLimit", "no header matching"),
         condition("ScalingActive", "False", "FailedGetMetrics", "no metrics server"),
         condition("ObjectivesMet", "False", "ErrorsAboveMax", "errors: 40 of 900"),
-        condition("Progressing", "False", "ProgressDeadlineExceeded", "longer than 1 h"),
+        condition("Verified", "False", "VerificationFailed", "y differs by 3 %"),
+        condition("CapacityAvailable", "False", "InsufficientCPU", "fraud-1: 0/1 nodes"),
     ]
     text = explain(seen(manifest)).text
-    assert "It takes too long: longer than 1 h." in text
-    assert "A limit that it promises is broken (ErrorsAboveMax): errors: 40 of 900." in text
+    assert "A limit that it promises is broken: errors: 40 of 900." in text
     assert "is supported here: no header matching." in text
-    assert "The autoscaler does not work (FailedGetMetrics): no metrics server." in text
+    assert "The autoscaler does not work: no metrics server." in text
+    assert "The golden requests are not answered as recorded: y differs by 3 %." in text
+    assert "Not every pod finds room: fraud-1: 0/1 nodes." in text
+
+
+def test_what_was_not_asked_for_or_is_the_cause_itself_is_not_appended() -> None:
+    manifest = model_deployment(failure={"reason": "InsufficientCPU", "message": "0/1 nodes"})
+    manifest["status"]["conditions"] += [
+        condition("ScalingActive", "False", "FixedReplicas", "spec.scaling is not set"),
+        condition("CapacityAvailable", "False", "InsufficientCPU", "fraud-1: 0/1 nodes"),
+    ]
+    text = explain(seen(manifest)).text
+    assert "spec.scaling" not in text
+    assert "Not every pod" not in text
 
 
 def test_for_machines_it_is_a_document() -> None:
