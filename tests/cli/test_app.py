@@ -1,7 +1,10 @@
 """The commands as they are typed: help, output for machines, exit codes."""
 
+import importlib
 import json
 import sys
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,6 +29,7 @@ from testkit.cli_objects import (
     rolling,
 )
 
+ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = (
     *("status", "explain", "history", "diff", "promote", "pause", "resume", "abort"),
     *("retry", "rollback", "predict", "logs"),
@@ -64,14 +68,28 @@ def test_every_command_is_there() -> None:
     assert {one.name for one in typer.main.get_command(app).commands.values()} == set(COMMANDS)  # type: ignore[attr-defined]
 
 
+def test_the_programs_that_are_installed_exist() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    installed = {name: at for name, at in project["scripts"].items() if "modelyard_cli" in at}
+    assert installed.keys() == {"modelyard", "kubectl-modelyard", "kubectl_complete-modelyard"}
+    for place in installed.values():
+        module, _, function = place.partition(":")
+        assert callable(getattr(importlib.import_module(module), function))
+
+
+def test_every_command_is_in_the_reference() -> None:
+    page = (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
+    assert [
+        name for name in COMMANDS if f"`{name} NAME" not in page and f"`{name} [" not in page
+    ] == []
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_teaches_by_examples(run: Any, name: str) -> None:
     code, out, _, _ = run(name, "--help")
     assert code == 0
-    lines = [line.strip() for line in out.splitlines()]
-    assert f"modelyard {name}" in lines[lines.index("Examples:") + 1 :][0] or any(
-        f"modelyard {name}" in line for line in lines[lines.index("Examples:") + 1 :]
-    )
+    examples = out.partition("Examples:\n")[2].partition("\n\n")[0]
+    assert f"modelyard {name}" in examples
     assert "-n, --namespace NAME" in out
     assert out.startswith(f"Usage: kubectl modelyard {name} ")
 
