@@ -87,8 +87,9 @@ class Observed:
             key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")),
             reverse=True,
         )
-        # Most revisions are in no trouble, and reading a record takes time.
-        accelerator = self._accelerator(revision) if pods else None
+        # Only a pod without a node may lack a device, and reading a record takes time.
+        waits = any(not is_placed(pod) for pod in pods)
+        accelerator = self._accelerator(revision) if waits else None
         devices = self.inventory.count(accelerator) if self.inventory and accelerator else None
         return RevisionView(
             revision=revision,
@@ -159,5 +160,6 @@ class Observed:
         """What a revision's pods ask for, which an edit may have changed since."""
         for record in self.history:
             if record.name == revision:
-                return record.spec.accelerator
+                asked = record.serving.get("accelerator")
+                return AcceleratorSpec.model_validate(asked) if asked is not None else None
         return self.model_deployment.spec.accelerator
