@@ -36,7 +36,6 @@ from modelyard_operator.rollout.state import Rollout, RolloutState, World
 from modelyard_operator.scrape import Scraper
 from modelyard_operator.settings import OperatorSettings
 from modelyard_operator.sources import PROMETHEUS_INTERVAL, PodSource, PrometheusSource, Source
-from modelyard_operator.spec import MetricSpec
 from modelyard_operator.store import Key
 
 RESTING: Final = frozenset({RolloutState.IDLE, RolloutState.ROLLED_BACK})
@@ -215,22 +214,17 @@ class Watch:
             revision: await source.read(revision, ready_pods(observed, revision), names)
             for revision in arms
         }
+        evaluated = await self._evaluated(observed, window, known, memory, now)
         grown = {revision: memory.grown(revision, readings[revision]) for revision in arms}
-        asks_queries = now >= memory.queries_due
-        if asks_queries:
-            memory.queries_due = now + PROMETHEUS_INTERVAL
         found: list[MetricEvidence] = []
         for metric in spec.metrics:
-            before = known.get(metric.name)
             if metric.query is not None:
-                if asks_queries:
-                    before = await self._evaluated(observed, window, metric, before)
-                found.append(before or MetricEvidence(metric=metric.name))
+                found.append(evaluated[metric.name])
                 continue
             tallies = {arm: [tally(metric, counted) for counted in grown[arm]] for arm in arms}
             found.append(
                 accumulate(
-                    before,
+                    known.get(metric.name),
                     metric,
                     stable=tallies.get(window.stable or "", []),
                     candidate=tallies[window.revision],
@@ -243,13 +237,30 @@ class Watch:
         self,
         observed: Observed,
         window: Window,
-        metric: MetricSpec,
-        before: MetricEvidence | None,
-    ) -> MetricEvidence:
-        prometheus, query = self._prometheus(observed), metric.query or ""
-        candidate = await prometheus.value(query, window.revision)
-        stable = await prometheus.value(query, window.stable) if window.stable else None
-        return evaluate(before, metric, stable=stable, candidate=candidate)
+        known: Mapping[str, MetricEvidence],
+        memory: _Memory,
+        now: datetime,
+    ) -> dict[str, MetricEvidence]:
+        """Return the evidence of every query, evaluated anew if it is time to."""
+        spec, prometheus = (
+            observed.model_deployment.spec.rollout.analysis,
+            self._prometheus(observed),
+        )
+        found: dict[str, MetricEvidence] = {}
+        for metric in spec.metrics:
+            if metric.query is None:
+                continue
+            seen = known.get(metric.name) or MetricEvidence(metric=metric.name)
+            if now >= memory.queries_due:
+                arms = (window.stable, window.revision)
+                stable, candidate = [
+                    await prometheus.value(metric.query, arm) if arm else None for arm in arms
+                ]
+                seen = evaluate(seen, metric, stable=stable, candidate=candidate)
+            found[metric.name] = seen
+        if now >= memory.queries_due:
+            memory.queries_due = now + PROMETHEUS_INTERVAL
+        return found
 
     async def _shadow(
         self, key: Key, observed: Observed, rollout: Rollout, now: datetime

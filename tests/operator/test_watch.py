@@ -273,3 +273,24 @@ async def test_prometheus_as_the_source_is_asked_instead_of_the_pods(
     await bench.pass_time(2)
     assert bench.pods.scraped() == []
     assert bench.evidence.errors == 1, "no address of Prometheus is set"
+
+
+async def test_a_query_that_cannot_be_asked_loses_no_requests(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drift = {"name": "drift", "query": "drift{{revision}}", "max": "0.2"}
+    rollout = {**ROLLOUT, "analysis": {"metrics": [ERRORS, drift]}}
+    raw = raw_model_deployment(replicas=2, exposure=EXPOSED, rollout=rollout)
+    settings = operator_settings(prometheus_url="http://prometheus:9090")
+    bench = Traffic(raw, monkeypatch, settings)
+    await bench.until("Idle")
+    bench.edit(model={"uri": "s3://models/fraud/9"})
+    await bench.until("Analyzing", 50)
+    await bench.pass_time(7)
+    before = bench.errors.candidate.n
+    bench.pods.mute_prometheus = True
+    await bench.pass_time(1)
+    assert (bench.evidence.errors, bench.errors.candidate.n) == (1, before)
+    bench.pods.mute_prometheus = False
+    await bench.pass_time(1)
+    assert bench.errors.candidate.n == before + 20

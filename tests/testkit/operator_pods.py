@@ -74,6 +74,7 @@ class AnsweringPods(Scraper):
         self.pods: dict[str, AnsweringPod] = {}
         self.asked: list[tuple[str, str]] = []
         self.mute = False
+        self.mute_prometheus = False
         self.values: dict[str, float] = {}
         """What Prometheus gives for a query."""
         self.queries: list[str] = []
@@ -88,6 +89,8 @@ class AnsweringPods(Scraper):
         return found
 
     async def get(self, url: str) -> str:
+        if self.mute_prometheus:
+            raise ScrapeError("no answer")
         query = parse_qs(urlsplit(url).query)["query"][0]
         self.queries.append(query)
         value = self.values.get(query)

@@ -1,7 +1,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from modelyard_operator.analysis.accumulate import BURST, accumulate, evaluate
@@ -55,6 +55,8 @@ def test_more_requests_do_not_make_alike_arms_look_different() -> None:
     st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=3),
     st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=3),
 )
+@example([(10, 0)], [(0, 1)])
+@example([(0, 1)], [(10, 0)])
 def test_no_counts_are_ever_taken_for_certainty(
     stable: list[tuple[int, int]], candidate: list[tuple[int, int]]
 ) -> None:
