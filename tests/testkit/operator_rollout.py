@@ -23,9 +23,9 @@ from testkit.operator_rollout_checks import Checks
 START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 HPA_MAX: Final = 6
 Canary = tuple[str, int]
-Quality = Literal["good", "bad", "broken", "sleeps", "fails later", "other signature"]
+Quality = Literal["good", "bad", "broken", "sleeps", "fails later", "other signature", "disagrees"]
 """What is wrong with a version: nothing; requests fail; it crashes; it is never ready; it fails once
-it is stable; its inputs differ."""
+it is stable; its inputs differ; its outputs do."""
 Source = Literal["fine", "down", "silent", "few", "unused"]
 """What the figures say: enough; they cannot be read; no request; too few; nobody judges."""
 
@@ -181,9 +181,19 @@ class Simulation:
             self.cluster.world(),
             history=self.history,
             judgement=self._judgement(rollout),
+            shadow=self._comparison(rollout),
             broken=broken,
             signature_change="input x has another shape" if differs else None,
         )
+
+    def _comparison(self, rollout: Rollout | None) -> Judgement | None:
+        """What copies of live requests have shown."""
+        if rollout is None or rollout.state is not RolloutState.SHADOWING:
+            return None
+        if self.quality.get(rollout.candidate or "") == "disagrees":
+            return Judgement(Verdict.FAIL, "OutputsDiffer", "20 of 500 differ")
+        fine = self.source in {"fine", "unused"}
+        return Judgement(Verdict.PASS if fine else Verdict.UNDECIDED)
 
     def _judgement(self, rollout: Rollout | None) -> Judgement | None:
         if rollout is None or self.source == "unused":

@@ -152,7 +152,13 @@ class Checks:
         asked = rollout.candidate in {ask.target, rollout.pinned}
         allowed = (rollout.state in ACTIVE and asked) or stable_gives_way(rollout)
         assert not lowered or allowed, "5: an edit took share from stable"
+        self._compared(ask, rollout, after)
         self._sized(rollout, before, after)
+
+    def _compared(self, ask: Ask, rollout: Rollout, after: World) -> None:
+        """Before its answers were compared, a candidate gets no request of a user's."""
+        if rollout.state is S.SHADOWING and ask.spec.shadow is not None:
+            assert not after.weights.get(rollout.candidate or ""), "copies only, and no requests"
 
     def _sized(self, rollout: Rollout, before: World, after: World) -> None:
         """A share grows only when there are pods for it; an exchange lacks one pod at most."""

@@ -42,7 +42,17 @@ STEPS = (
     [{"weight": 20, "pause": "Manual"}, {"weight": 100}],
     [{"weight": 1, "bakeSeconds": 0}, {"weight": 99, "bakeSeconds": 0}, {"weight": 100}],
 )
-QUALITIES = ("good", "good", "good", "bad", "broken", "sleeps", "fails later", "other signature")
+QUALITIES = (
+    "good",
+    "good",
+    "good",
+    "bad",
+    "broken",
+    "sleeps",
+    "fails later",
+    "other signature",
+    "disagrees",
+)
 SOURCES = ("unused", "fine", "fine", "few", "silent", "down")
 VERBS = ("promote", "promote", "promote-full", "pause", "resume", "abort", "retry", "rollback-to")
 revisions = st.sampled_from(REVISIONS)
@@ -54,6 +64,7 @@ policies = st.fixed_dictionaries(
         "strategy": st.sampled_from(["Canary", "Canary", "Canary", "BlueGreen", "Recreate"]),
         "probationSeconds": st.sampled_from([0, 60]),
         "match": st.sampled_from([[], [], [{"header": {"name": "X-Canary", "value": "always"}}]]),
+        "shadow": st.sampled_from([None, None, {"percent": 10}]),
         "onSLOViolation": st.sampled_from(["Ignore", "Rollback"]),
         "capacity": st.fixed_dictionaries(
             {

@@ -85,8 +85,9 @@ def _promote(rollout: Rollout, order: Order) -> tuple[Rollout, str]:
     if rollout.paused_reason == "Spec":
         return rollout, "Refused: spec.rollout.paused is true"
     if _shadow_is_judged(rollout):
+        waived = rollout.model_copy(update={"held": False, "step_deadline_time": None})
         weight = rollout.current.weight
-        return moved(rollout, RolloutState.SHIFTING, order.now, weight=weight, held=False), ACCEPTED
+        return moved(waived, RolloutState.SHIFTING, order.now, weight=weight), ACCEPTED
     waiting = rollout.state in {RolloutState.ANALYZING, RolloutState.PAUSED}
     if not waiting or rollout.weight != rollout.current.weight:
         return rollout, f"Ignored: nothing to skip while {rollout.state}"

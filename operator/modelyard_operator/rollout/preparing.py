@@ -49,7 +49,8 @@ def warming(ask: Ask, rollout: Rollout, world: World, now: datetime) -> Rollout:
     if _has_shadow(ask, rollout, world):
         limit = now + timedelta(seconds=rollout.current.max_seconds)
         return moved(rollout, RolloutState.SHADOWING, now, step_deadline_time=limit)
-    return moved(rollout, RolloutState.SHIFTING, now, weight=rollout.current.weight)
+    weight = rollout.current.weight
+    return moved(rollout, RolloutState.SHIFTING, now, weight=weight, step_deadline_time=None)
 
 
 def shadowing(ask: Ask, rollout: Rollout, world: World, now: datetime) -> Rollout:

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from modelyard_operator.rollout.judgement import Judgement, Verdict
 from modelyard_operator.rollout.state import Rollout, RolloutState
 from testkit.operator_rollout import Cluster, Quality, Simulation, Source, ask_for, seconds
 
@@ -309,16 +308,77 @@ def test_testers_reach_a_candidate_before_its_first_step() -> None:
     assert sim.cluster.canary is None
 
 
-def test_copies_are_compared_before_the_first_request() -> None:
-    sim = edited(served(shadow={"percent": 10}))
+def compared(**changes: Any) -> Simulation:
+    """A rollout whose candidate answers copies, of which there are too few."""
+    sim = edited(served(shadow={"percent": 10}, maxStepSeconds=300, **changes))
+    sim.source = "few"
     until(sim, in_state(S.SHADOWING))
-    world = sim.cluster.world()
-    failed = Judgement(Verdict.FAIL, "OutputsDiffer", "20 of 500")
-    sim.checks.seen = lambda _, **given: replace(world, shadow=failed, **given)  # type: ignore[method-assign]
-    rollout = until(sim, in_state(S.ROLLING_BACK))
+    return sim
+
+
+def test_a_candidate_whose_outputs_differ_gets_no_request() -> None:
+    sim = compared()
+    sim.quality[B] = "disagrees"
+    rollout = end(sim)
+    assert (rollout.state, rollout.rejected) == (S.ROLLED_BACK, (B,))
     assert rollout.last_rollback is not None
     assert rollout.last_rollback.reason == "OutputsDiffer"
     assert not any(B in line for line in sim.log if line.startswith("route"))
+
+
+def test_outputs_that_agree_lead_to_the_first_step_with_all_of_its_time() -> None:
+    sim = compared()
+    sim.source = "fine"
+    rollout = until(sim, in_state(S.ANALYZING, 10))
+    assert rollout.step_deadline_time == rollout.state_since + seconds(300)  # type: ignore[operator]
+    assert end(sim).stable == B
+
+
+@pytest.mark.parametrize(
+    ("policy", "state"),
+    [("Pause", S.PAUSED), ("Promote", S.PAUSED), ("Rollback", S.ROLLED_BACK)],
+)
+def test_too_few_copies_end_as_the_user_says(policy: str, state: RolloutState) -> None:
+    sim = compared(analysis={"onInconclusive": policy, "onNoTraffic": "Pause"})
+    started = sim.now
+    until(sim, lambda rollout: rollout.state is not S.SHADOWING)
+    assert seconds(295) < sim.now - started < seconds(310)
+    sim.source = "silent" if policy == "Promote" else "few"
+    rollout = end(sim)
+    assert rollout.state is state
+    if policy == "Rollback":
+        assert rollout.last_rollback is not None
+        assert rollout.last_rollback.reason == "ShadowInconclusive"
+        assert rollout.last_rollback.message == "too few answers to compare"
+    reasons = {"Pause": ("Inconclusive", 0), "Promote": ("NoTraffic", 10), "Rollback": (None, 0)}
+    assert (rollout.paused_reason, rollout.weight) == reasons[policy]
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_promote_ends_the_comparison(paused: bool) -> None:  # noqa: FBT001
+    sim = compared()
+    if paused:
+        assert end(sim).paused_reason == "Inconclusive"
+    assert told(sim, "promote", B) == "Accepted"
+    assert sim.rollout is not None
+    assert (sim.rollout.state, sim.rollout.weight) == (S.SHIFTING, 10)
+    rollout = until(sim, in_state(S.ANALYZING))
+    assert rollout.step_deadline_time == rollout.state_since + seconds(300)  # type: ignore[operator]
+    sim.source = "fine"
+    assert end(sim).stable == B
+
+
+def test_a_pause_interrupts_the_comparison_and_so_does_a_pod_that_dies() -> None:
+    sim = compared()
+    assert told(sim, "pause", B) == "Accepted"
+    assert until(sim, in_state(S.PAUSED)).paused_reason == "Command"
+    told(sim, "resume", B, 2)
+    until(sim, in_state(S.SHADOWING))
+    sim.cluster.ready[B] = 0
+    sim.reconcile()
+    assert sim.rollout is not None
+    assert sim.rollout.state is S.WARMING
+    until(sim, in_state(S.SHADOWING))
 
 
 def test_promote_full_skips_the_steps_and_nothing_of_readiness() -> None:
