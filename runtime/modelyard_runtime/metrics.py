@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.platform_collector import PlatformCollector
@@ -14,12 +14,19 @@ from modelyard_runtime.gpu_metrics import GpuCollector
 from modelyard_runtime.model_metrics import Families
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from modelyard_runtime.lifecycle import State
     from modelyard_runtime.model_metrics import ModelMetrics
     from modelyard_runtime.settings import RuntimeSettings
 
+_SHADOW: Final[Mapping[str, str]] = {
+    "requests": "Copies of requests that another revision answered.",
+    "agreements": "Copies that it answered alike.",
+    "disagreements": "Copies that it answered otherwise.",
+    "errors": "Copies that it did not answer.",
+    "dropped": "Copies not sent because too many were waiting, or too large.",
+}
 _LAG_BUCKETS_S = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0)
 
 
@@ -63,13 +70,7 @@ class RuntimeMetrics:
             name: Counter(f"modelyard_shadow_{name}", text, labels, registry=registry).labels(
                 **labels
             )
-            for name, text in (
-                ("requests", "Copies of requests that another revision answered."),
-                ("agreements", "Copies that it answered alike."),
-                ("disagreements", "Copies that it answered otherwise."),
-                ("errors", "Copies that it did not answer."),
-                ("dropped", "Copies not sent because too many were waiting, or too large."),
-            )
+            for name, text in _SHADOW.items()
         }
         self._audit_dropped = Counter(
             "modelyard_audit_dropped", "Audit lines lost to a slow sink.", registry=registry

@@ -39,6 +39,27 @@ _READINGS: Final[Mapping[str, str]] = {
     "cache_bytes": "Bytes of the answers that are kept.",
 }
 """Gauges that are read when they are scraped, and their help."""
+_HELP: Final[Mapping[str, str]] = {
+    **_READINGS,
+    "requests": "Inference requests answered.",
+    "rejected": "Requests not served for want of room, time or rights.",
+    "invalid_output": "Answers that held NaN or infinity.",
+    "batches": "Batches run, by what made them leave.",
+    "batch_bisections": "Batches halved to find the request that fails.",
+    "poison_requests": "Requests found guilty of their batch's failure.",
+    "cache_hits": "Requests answered from the cache.",
+    "cache_misses": "Requests not in the cache.",
+    "model_state": "1 for the state it is in.",
+    "model_load_seconds": "Time to load and warm the model.",
+    "model_memory_bytes": "Memory of the model.",
+    "request_duration_seconds": "Time from a request's head to its answer.",
+    "stage_duration_seconds": "Time in a stage: decode, wait (queue and forward) and encode per "
+    "request, forward per batch.",
+    "time_to_first_output_seconds": "Time from a stream's request to its first part.",
+    "batch_size": "Rows in a batch.",
+    "batch_fill_ratio": "Rows in a batch, of those that it may hold.",
+    "padding_ratio": "Rows of a batch that are padding.",
+}
 _SUMMED: Final = frozenset({"queue_requests", "queue_bytes", "cache_bytes"})
 """While a model is replaced both have a queue; of the other readings the newest model's counts."""
 
@@ -52,54 +73,24 @@ class Families:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
-        self.requests = self._add(
-            Counter, "requests", "Inference requests answered.", "protocol", "code"
-        )
-        self.duration = self._histogram(
-            "request_duration_seconds",
-            "Time from a request's head to its answer.",
-            DURATION_BUCKETS_S,
-        )
-        self.stages = self._histogram(
-            "stage_duration_seconds",
-            "Time in a stage: decode, wait (queue and forward) and encode per request, "
-            "forward per batch.",
-            _STAGE_BUCKETS_S,
-            "stage",
-        )
-        self.first_output = self._histogram(
-            "time_to_first_output_seconds",
-            "Time from a stream's request to its first part.",
-            DURATION_BUCKETS_S,
-        )
-        self.rejected = self._add(
-            Counter, "rejected", "Requests not served for want of room, time or rights.", "reason"
-        )
-        self.invalid_output = self._add(
-            Counter, "invalid_output", "Answers that held NaN or infinity."
-        )
-        self.rows = self._histogram("batch_size", "Rows in a batch.", _ROWS_BUCKETS)
-        self.fill = self._histogram(
-            "batch_fill_ratio", "Rows in a batch, of those that it may hold.", _RATIO_BUCKETS
-        )
-        self.padding = self._histogram(
-            "padding_ratio", "Rows of a batch that are padding.", (0.0, *_RATIO_BUCKETS)
-        )
-        self.batches = self._add(
-            Counter, "batches", "Batches run, by what made them leave.", "trigger"
-        )
-        self.bisections = self._add(
-            Counter, "batch_bisections", "Batches halved to find the request that fails."
-        )
-        self.poison = self._add(
-            Counter, "poison_requests", "Requests found guilty of their batch's failure."
-        )
-        self.cache_hits = self._add(Counter, "cache_hits", "Requests answered from the cache.")
-        self.cache_misses = self._add(Counter, "cache_misses", "Requests not in the cache.")
-        self.state = self._add(Gauge, "model_state", "1 for the state it is in.", "state")
-        self.load = self._add(Gauge, "model_load_seconds", "Time to load and warm the model.")
-        self.memory = self._add(Gauge, "model_memory_bytes", "Memory of the model.", "kind")
-        self.readings = {name: self._add(Gauge, name, text) for name, text in _READINGS.items()}
+        self.requests = self._add(Counter, "requests", "protocol", "code")
+        self.rejected = self._add(Counter, "rejected", "reason")
+        self.invalid_output = self._add(Counter, "invalid_output")
+        self.batches = self._add(Counter, "batches", "trigger")
+        self.bisections = self._add(Counter, "batch_bisections")
+        self.poison = self._add(Counter, "poison_requests")
+        self.cache_hits = self._add(Counter, "cache_hits")
+        self.cache_misses = self._add(Counter, "cache_misses")
+        self.state = self._add(Gauge, "model_state", "state")
+        self.load = self._add(Gauge, "model_load_seconds")
+        self.memory = self._add(Gauge, "model_memory_bytes", "kind")
+        self.readings = {name: self._add(Gauge, name) for name in _READINGS}
+        self.duration = self._histogram("request_duration_seconds", DURATION_BUCKETS_S)
+        self.stages = self._histogram("stage_duration_seconds", _STAGE_BUCKETS_S, "stage")
+        self.first_output = self._histogram("time_to_first_output_seconds", DURATION_BUCKETS_S)
+        self.rows = self._histogram("batch_size", _ROWS_BUCKETS)
+        self.fill = self._histogram("batch_fill_ratio", _RATIO_BUCKETS)
+        self.padding = self._histogram("padding_ratio", (0.0, *_RATIO_BUCKETS))
         self._users: dict[Labels, list[ModelMetrics]] = {}
 
     def use(self, labels: Labels) -> ModelMetrics:
@@ -155,15 +146,13 @@ class Families:
         yield from (v for v in vars(self).values() if isinstance(v, (Counter, Gauge, Histogram)))
         yield from self.readings.values()
 
-    def _add(self, kind: type[Any], name: str, text: str, *labels: str) -> Any:
-        return kind(f"modelyard_{name}", text, (*_LABELS, *labels), registry=self._registry)
+    def _add(self, kind: type[Any], name: str, *labels: str) -> Any:
+        return kind(f"modelyard_{name}", _HELP[name], (*_LABELS, *labels), registry=self._registry)
 
-    def _histogram(
-        self, name: str, text: str, buckets: tuple[float, ...], *labels: str
-    ) -> Histogram:
+    def _histogram(self, name: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
         return Histogram(
             f"modelyard_{name}",
-            text,
+            _HELP[name],
             (*_LABELS, *labels),
             buckets=buckets,
             registry=self._registry,
@@ -329,3 +318,4 @@ class ModelMetrics:
     def close(self) -> None:
         """Take the series away, unless another load of the same model writes them."""
         self._families.release(self, self._labels)
+        self.readings.clear()  # they hold the model's queue, which holds this
