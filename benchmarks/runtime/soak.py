@@ -48,7 +48,8 @@ MALFORMED: Final = 0.01
 INPUTS: Final = 512
 _JSON: Final = {"content-type": "application/json"}
 _GROWTH: Final = 4
-"""File descriptors and tasks that may come and go between the first and the last samples."""
+"""File descriptors and tasks that an idle server may have more of at the end than at the start."""
+_SETTLE_S: Final = 3.0
 _SLOPE_MIB_PER_MINUTE: Final = 1.0
 _BAD_BODIES: Final = (
     b"{",
@@ -258,7 +259,7 @@ class Verdict:
 
     Attributes:
         slope: Of the resident memory over the last two thirds, in MiB a minute.
-        files: File descriptors, last samples minus first ones.
+        files: File descriptors of the idle server, after minus before.
         tasks: Tasks, likewise.
     """
 
@@ -267,27 +268,19 @@ class Verdict:
     tasks: float
 
 
-def judge(samples: list[Sample]) -> Verdict:
+def judge(samples: list[Sample], idle: tuple[Sample, Sample]) -> Verdict:
     """Compare the end with what was there once everything had been used."""
     settled = samples[len(samples) // 3 :]
     minutes = [each.seconds / 60 for each in settled]
     slope = float(np.polyfit(minutes, [each.rss_mib for each in settled], 1)[0])
-    count = max(1, len(settled) // 5)
-    first, last = settled[:count], settled[-count:]
-
-    def median(of: list[Sample], name: str) -> float:
-        return float(np.median([getattr(each, name) for each in of]))
-
-    return Verdict(
-        slope,
-        median(last, "files") - median(first, "files"),
-        median(last, "tasks") - median(first, "tasks"),
-    )
+    before, after = idle
+    return Verdict(slope, after.files - before.files, after.tasks - before.tasks)
 
 
-def report(tally: Tally, rate: float, samples: list[Sample], minutes: float) -> tuple[str, bool]:
+def report(
+    tally: Tally, rate: float, samples: list[Sample], verdict: Verdict, minutes: float
+) -> tuple[str, bool]:
     """Write the table; returns it, and whether everything held."""
-    verdict = judge(samples)
     late = np.quantile(tally.latencies_s, [0.5, 0.99]) * 1000
     failed = ", ".join(f"{count} x {what}" for what, count in tally.failed.items()) or "0"
     rows = (
@@ -306,8 +299,8 @@ def report(tally: Tally, rate: float, samples: list[Sample], minutes: float) -> 
             f"{samples[0].rss_mib:.0f}, {samples[-1].rss_mib:.0f} MiB",
         ),
         ("slope of the resident memory", f"{verdict.slope:+.2f} MiB/min over the last two thirds"),
-        ("file descriptors, growth", f"{verdict.files:+.0f}"),
-        ("tasks, growth", f"{verdict.tasks:+.0f}"),
+        ("file descriptors, idle, growth", f"{verdict.files:+.0f}"),
+        ("tasks, idle, growth", f"{verdict.tasks:+.0f}"),
     )
     held = not tally.wrong and not tally.failed and verdict.slope < _SLOPE_MIB_PER_MINUTE
     held = held and verdict.files <= _GROWTH and verdict.tasks <= _GROWTH
@@ -338,10 +331,13 @@ def main() -> int:
         with started(
             contestant.command, contestant.environment, request, Path(name, "server.log")
         ) as server:
-            rate, samples = asyncio.run(
-                soak(server, f"http://127.0.0.1:{port}", arguments.minutes * 60, tally)
-            )
-    text, held = report(tally, rate, samples, arguments.minutes)
+            metrics = f"http://127.0.0.1:{port}"
+            before = Sample(0.0, *_look(server, metrics))
+            rate, samples = asyncio.run(soak(server, metrics, arguments.minutes * 60, tally))
+            time.sleep(_SETTLE_S)  # until the server has seen that its clients are gone
+            after = Sample(samples[-1].seconds, *_look(server, metrics))
+    verdict = judge(samples, (before, after))
+    text, held = report(tally, rate, samples, verdict, arguments.minutes)
     arguments.output.parent.mkdir(exist_ok=True)
     arguments.output.write_text(text, encoding="utf-8")
     Console().print(text)
