@@ -74,7 +74,12 @@ class Session:
     def console(self) -> Console:
         """Standard output; as wide as the terminal, and wide where there is none to fit."""
         fits = sys.stdout.isatty() or "COLUMNS" in os.environ
-        return Console(highlight=False, width=None if fits else PIPED_WIDTH)
+        return Console(
+            highlight=False,
+            markup=False,  # what others wrote is shown as they wrote it
+            emoji=False,
+            width=None if fits else PIPED_WIDTH,
+        )
 
     @property
     def caller(self) -> Caller:

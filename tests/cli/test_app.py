@@ -104,6 +104,16 @@ def test_status_of_one_and_of_all(run: Any) -> None:
     assert out == "no ModelDeployments in namespace serving\n"
 
 
+def test_what_others_wrote_is_shown_as_it_is(run: Any) -> None:
+    manifest = rolling("Warming", lastCommand={"id": "1", "result": "Refused: [bold]no[/bold] :x:"})
+    manifest["status"]["conditions"][0]["message"] = "[red]expected[/red] [-1, 4] :smile:"
+    _, out, _, _ = run("status", "fraud", objects=[manifest])
+    assert out.count("[red]expected[/red] [-1, 4] :smile:") == 2, (
+        "as the cause, and in its condition"
+    )
+    assert "Refused: [bold]no[/bold] :x:" in out
+
+
 def test_status_for_machines_is_the_object_itself(run: Any) -> None:
     manifest = rolling("Analyzing")
     assert json.loads(run("status", "fraud", "-o", "json", objects=[manifest])[1]) == manifest
