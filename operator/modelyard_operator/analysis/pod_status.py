@@ -88,7 +88,8 @@ def signature_change(stable: PodStatus, candidate: PodStatus) -> str | None:
         candidate: What a pod of the candidate says.
 
     Returns:
-        None when they are alike; the order of tensors, which have names, does not count.
+        None when they are alike, as far as both say: a TorchScript file, for one, says nothing of its
+        tensors. Their order does not count, since they have names.
     """
     changes = [
         *_changes("input", stable.inputs, candidate.inputs),
@@ -98,6 +99,8 @@ def signature_change(stable: PodStatus, candidate: PodStatus) -> str | None:
 
 
 def _changes(kind: str, before: tuple[Tensor, ...], after: tuple[Tensor, ...]) -> list[str]:
+    if not before or not after:
+        return []
     old = {tensor.name: tensor for tensor in before}
     new = {tensor.name: tensor for tensor in after}
     return [

@@ -24,13 +24,18 @@ def test_alike_is_no_change_in_any_order() -> None:
     assert signature_change(said([X, MASK], [Y]), said([MASK, X], [Y])) is None
 
 
+def test_who_says_nothing_of_its_tensors_is_not_compared() -> None:
+    assert signature_change(said([], []), said([X], [Y])) is None
+    assert signature_change(said([X], [Y]), said([X], [])) is None
+
+
 @pytest.mark.parametrize(
     ("inputs", "outputs", "sentence"),
     [
         ([X | {"shape": [-1, 31]}], [Y], "input x was FP32 [-1, 30] and is FP32 [-1, 31]"),
         ([X | {"datatype": "FP16"}], [Y], "input x was FP32 [-1, 30] and is FP16 [-1, 30]"),
         ([X, MASK], [Y], "input mask BOOL [-1] is new"),
-        ([X], [], "output y is gone"),
+        ([X], [Y | {"name": "z"}], "output y is gone; output z FP32 [-1, 2] is new"),
         (
             [X | {"name": "z"}],
             [Y | {"shape": [-1, 3]}],
