@@ -66,6 +66,7 @@ def test_a_rollout_in_its_second_step() -> None:
     assert f"candidate  {CANDIDATE}  8         25 %  █████░░░░░░░░░░░░░░░    2/2" in text
     assert "Analysis (since 4 min)" in text
     assert "3 of 1,200 (0.25 %)  61 of 310 (19.7 %)  2.12e+05, max 3.25  Fail" in text
+    assert "an e-value of 900 is a Fail" in text
     assert f"Last command: resume {CANDIDATE} 9 s ago: Accepted" in text
     assert "runtime: CrashLoopBackOff" in text
     assert "runtime works" in text

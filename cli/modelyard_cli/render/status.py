@@ -9,6 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from modelyard_cli.bounds import failing_e_value
 from modelyard_cli.explain import explain
 from modelyard_cli.explanation import Seen
 from modelyard_cli.render import parts
@@ -143,6 +144,9 @@ def _evidence(view: View, now: datetime) -> RenderableType | None:
             )
         since = ago(analysis.window_start, now)
         rows += [parts.section("Analysis" + (f" (since {since})" if since else "")), table]
+        bound = failing_e_value(view)
+        if bound and view.rollout.state != "Probation":
+            rows.append(Text(f"an e-value of {bound:,.0f} is a Fail", style="dim"))
     if analysis.errors:
         text = f"the figures could not be read, {analysis.errors} times in a row"
         rows.append(Text(text, style="magenta"))
