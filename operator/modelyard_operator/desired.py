@@ -172,7 +172,7 @@ def _with_refusal(
 
 def _current(before: Rollout | None, world: World) -> str:
     """The revision to go on with while the spec cannot be built; empty when there is none."""
-    if before and before.state is RolloutState.ROLLED_BACK:
+    if before and before.rejected and before.state is RolloutState.ROLLED_BACK:
         return before.rejected[-1]
     if before:
         return before.candidate or before.stable or ""

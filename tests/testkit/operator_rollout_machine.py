@@ -362,8 +362,8 @@ def check_nobody_to_return_to(sim: Simulation, rollout: Rollout) -> None:
     assert home in sim.asleep or (serves_alone and patient), "6: a rollback is starved"
 
 
-def explore(examples: int, *, shrink: bool = True) -> None:
-    """Run the machine; derandomized unless many runs are asked for."""
+def explore(examples: int, *, shrink: bool = True, drawn: bool = CHAOS) -> None:
+    """Run the machine, with the same examples each time or with some that are drawn at random."""
     phases = tuple(Phase) if shrink else (Phase.generate,)
     run_state_machine_as_test(
         RolloutMachine,
@@ -371,7 +371,7 @@ def explore(examples: int, *, shrink: bool = True) -> None:
             max_examples=examples,
             stateful_step_count=25,
             deadline=None,
-            derandomize=not CHAOS,
+            derandomize=not drawn,
             database=None,
             phases=phases,
             suppress_health_check=list(HealthCheck),

@@ -12,6 +12,7 @@ from modelyard_operator.rollout.transitions import (
     at_rest,
     moved,
     rejected,
+    resting_state,
     settling,
     wanted,
 )
@@ -102,9 +103,7 @@ def _made_room(ask: Ask, rollout: Rollout, world: World) -> Rollout:
 
 def _finished(ask: Ask, rollout: Rollout, world: World, now: datetime) -> Rollout:
     """Rest, or go on at once to what is wanted now."""
-    as_asked = rollout.stable == ask.target
-    state = RolloutState.IDLE if as_asked else RolloutState.ROLLED_BACK
-    rest = at_rest(rollout, state, now)
+    rest = at_rest(rollout, resting_state(ask, rollout), now)
     if wanted(ask, rest) == rest.stable or ask.replicas == 0 or frozen_until(ask.spec.freeze, now):
         return rest
     return begin(ask, rest, world, now)

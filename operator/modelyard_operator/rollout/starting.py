@@ -11,6 +11,7 @@ from modelyard_operator.rollout.transitions import (
     moved,
     progress_deadline,
     rejected,
+    resting_state,
     seconds,
     wanted,
     with_promoted,
@@ -132,12 +133,12 @@ def resting(ask: Ask, rollout: Rollout, world: World, now: datetime) -> Rollout:
         return begin(ask, rollout, world, now)
     if rollout.paused_reason == "Freeze" and rollout.next_step_time == until:
         return rollout
-    return moved(rollout, rollout.state, now, paused_reason="Freeze", next_step_time=until)
+    state = resting_state(ask, rollout)
+    return moved(rollout, state, now, paused_reason="Freeze", next_step_time=until)
 
 
 def _at_ease(ask: Ask, rollout: Rollout, now: datetime) -> Rollout:
-    as_asked = rollout.stable == ask.target
-    state = RolloutState.IDLE if as_asked else RolloutState.ROLLED_BACK
+    state = resting_state(ask, rollout)
     if rollout.state is state and rollout.paused_reason is None:
         return rollout
     return moved(rollout, state, now)

@@ -86,6 +86,12 @@ def wanted(ask: Ask, rollout: Rollout) -> str:
     return rollout.pinned or rollout.stable or ask.target
 
 
+def resting_state(ask: Ask, rollout: Rollout) -> RolloutState:
+    """Return in which of the two ways a rollout rests: RolledBack serves what is not asked for."""
+    rejects = rollout.stable != ask.target and ask.target in rollout.rejected
+    return RolloutState.ROLLED_BACK if rejects else RolloutState.IDLE
+
+
 def settling(rollout: Rollout, now: datetime) -> Rollout | None:
     """Return the rollout while the proxies follow a confirmed route; None once they have."""
     if rollout.next_step_time is None:

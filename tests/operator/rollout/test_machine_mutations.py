@@ -97,4 +97,4 @@ def test_a_mistake_is_found(
 ) -> None:
     mutation(monkeypatch)
     with pytest.raises(AssertionError, match=found):
-        explore(EXAMPLES, shrink=False)
+        explore(EXAMPLES, shrink=False, drawn=False)

@@ -290,6 +290,18 @@ def test_a_freeze_holds_starting_and_advancing_and_no_rollback() -> None:
     assert end(sim).state is S.ROLLED_BACK
 
 
+def test_an_edit_in_a_freeze_window_is_no_rejected_one() -> None:
+    sim = edited(served(probationSeconds=600))
+    until(sim, in_state(S.PROBATION))
+    window = {"cron": "0 0 1 1 *", "durationMinutes": 60}
+    sim.ask = replace(sim.ask, spec=ask_for(B, freeze=[window]).spec)
+    edited(sim, C)
+    rollout = until(sim, lambda seen: seen.state is not S.PROBATION)
+    assert (rollout.state, rollout.stable) == (S.IDLE, B)
+    assert until(sim, lambda _: True).paused_reason == "Freeze"
+    assert end(sim).stable == C
+
+
 def test_a_freeze_that_ends_lets_the_rollout_go_on() -> None:
     sim = edited(served(freeze=[{"cron": "0 0 1 1 *", "durationMinutes": 60}]))
     assert end(sim).stable == B
