@@ -38,7 +38,7 @@ test: setup ## All tests, from nothing: check, then a real cluster
 	@$(PYTHON) tools/testrun.py check cluster
 
 .PHONY: demo
-demo: setup ## The main job from nothing, live: cluster, operator, model, canary, promotion
+demo: setup ## The main job from nothing, live: operator, model, canary, promotion, rollback
 	@$(PYTHON) -m demo
 
 .PHONY: up

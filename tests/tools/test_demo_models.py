@@ -1,10 +1,13 @@
 import hashlib
 from pathlib import Path
 from typing import Any, Final
+from unittest.mock import Mock
 
+import numpy as np
 import pytest
 import yaml
 
+from demo.checks import MIN_AGREEMENT
 from demo.cluster import explain
 from demo.digits import split
 from demo.images import builds_of
@@ -29,12 +32,44 @@ def test_an_update_edits_the_model_and_nothing_else() -> None:
     assert changed == {"version", "uri"}
 
 
+def test_the_broken_version_differs_by_its_handler_and_is_not_compared_first() -> None:
+    second = _manifest("v2.yaml")
+    handler, third = yaml.safe_load_all((EXAMPLES / "v3.yaml").read_text())
+    reference = third["spec"]["runtime"].pop("handlerRef")
+    assert reference == {"configMapName": handler["metadata"]["name"], "key": "handler.py"}
+    assert third["spec"]["model"].pop("version") == "3"
+    del second["spec"]["model"]["version"]
+    del second["spec"]["rollout"]["shadow"]
+    assert third == second
+
+
+def test_the_broken_handler_fails_for_about_every_sixth_digit() -> None:
+    handler, _ = yaml.safe_load_all((EXAMPLES / "v3.yaml").read_text())
+    namespace: dict[str, Any] = {}
+    exec(handler["data"]["handler.py"], namespace)  # noqa: S102 - as the runtime does
+    context = Mock()
+    _, held_out = split()
+    failed = 0
+    for image in held_out.images:
+        request = Mock(inputs={"image": image[np.newaxis]})
+        try:
+            namespace["preprocess"](request, context)
+        except IndexError:
+            failed += 1
+    assert failed / len(held_out.images) == pytest.approx(1 / 6, abs=0.02)
+
+
 def test_every_step_fits_more_than_a_thousand_requests_at_the_default_rate() -> None:
     rollout = _manifest("v2.yaml")["spec"]["rollout"]
     # The step to 100 bakes only where it says so itself.
     assert rollout["steps"][-1]["bakeSeconds"] == rollout["bakeSeconds"]
     counted_s = rollout["bakeSeconds"] - SETTLE_S - MARGIN_S
     assert counted_s * Options().rate >= 1500
+
+
+def test_the_comparison_is_held_to_what_the_demo_promises() -> None:
+    shadow = _manifest("v2.yaml")["spec"]["rollout"]["shadow"]
+    assert float(shadow["minAgreement"]) == MIN_AGREEMENT
 
 
 def test_held_out_digits_are_never_trained_on() -> None:

@@ -3,7 +3,7 @@ from typing import Any, Final
 import pytest
 from rich.console import Console
 
-from demo.checks import check_better, check_failures, check_steps
+from demo.checks import check_better, check_failures, check_rollback, check_shadow, check_steps
 from demo.rollout import MARGIN_S, SETTLE_S, Rollout, Step
 from demo.samples import Sample, Summary, summarize
 from demo.view import BAR_CELLS, bar, describe, render
@@ -11,9 +11,12 @@ from demo.view import BAR_CELLS, bar, describe, render
 PLAN: Final = [{"weight": 10, "bakeSeconds": 15}, {"weight": 100, "bakeSeconds": 15}]
 
 
-def _status(state: str, step: int, *, stable: str = "1") -> dict[str, Any]:
-    plan = PLAN if step else []
-    return {"stable": {"version": stable}, "rollout": {"state": state, "step": step, "plan": plan}}
+def _status(
+    state: str, step: int, *, stable: str = "1", candidate: str | None = None
+) -> dict[str, Any]:
+    rollout = {"state": state, "step": step, "plan": PLAN if step else []}
+    status: dict[str, Any] = {"stable": {"version": stable}, "rollout": rollout}
+    return status | ({"candidate": {"version": candidate}} if candidate else {})
 
 
 def _at(started_s: float, version: str = "1") -> Sample:
@@ -90,6 +93,68 @@ def test_a_single_failure_breaks_the_promise_and_says_which() -> None:
     assert not check.held
     assert "1 of 2 requests failed; 502: bad" in check.text
     assert not check_failures([]).held
+
+
+def _rolled_back(after_s: float = 15.0) -> Rollout:
+    rollout = Rollout("3", before="2")
+    before = _status("Probation", 0, stable="2")
+    before["rollout"]["shadow"] = {"samples": 500, "agreement": "0.9"}  # of the rollout to 2
+    rollout.feed(0.0, before)
+    rollout.feed(10.0, _status("Analyzing", 1, stable="2", candidate="3"))
+    assert rollout.shadow[0] == 0
+    assert not rollout.done
+    status = _status("RollingBack", 1, stable="2")
+    grounds = {"reason": "ErrorsWorse", "message": "errors: candidate 5 of 30, stable 0 of 270"}
+    status["rollout"]["lastRollback"] = grounds
+    rollout.feed(10.0 + after_s, status)
+    assert not rollout.done
+    rollout.feed(40.0, _status("RolledBack", 0, stable="2"))
+    return rollout
+
+
+def test_a_rollback_ends_a_rollout_and_keeps_its_grounds() -> None:
+    rollout = _rolled_back()
+    assert rollout.done
+    assert not rollout.promoted
+    assert rollout.rejection == ("ErrorsWorse", "errors: candidate 5 of 30, stable 0 of 270")
+    assert rollout.detected_s == pytest.approx(15)
+
+
+@pytest.mark.parametrize(
+    ("after_s", "failed", "held"),
+    [(15.0, 10, [True, True, True]), (61.0, 10, [False, True, True]), (15.0, 11, [True, False, True])],
+)  # fmt: skip
+def test_a_bad_version_must_go_soon_and_harm_few(
+    after_s: float, failed: int, held: list[bool]
+) -> None:
+    summary = Summary(requests=100, failed=failed)
+    assert [one.held for one in check_rollback(_rolled_back(after_s), summary)] == held
+
+
+def test_a_bad_version_that_stays_breaks_the_promise() -> None:
+    assert not check_rollback(_finished(), Summary(requests=100))[0].held
+
+
+def test_the_old_version_is_done_with_when_it_only_stays_warm() -> None:
+    rollout = Rollout("2")
+    rollout.feed(0.0, _status("Probation", 0, stable="2"))
+    assert rollout.promoted
+    assert rollout.done
+
+
+@pytest.mark.parametrize(("agreement", "held"), [("0.90", True), ("0.89", False)])
+def test_the_comparison_of_copies_is_held_to_its_share(agreement: str, *, held: bool) -> None:
+    rollout = Rollout("2")
+    assert not check_shadow(rollout).held
+    status = _status("Shadowing", 1, candidate="2")
+    status["rollout"]["shadow"] = {"samples": 500, "agreement": agreement}
+    rollout.feed(1.0, status)
+    rollout.feed(9.0, _status("Shifting", 1))
+    assert check_shadow(rollout).held is held
+    console = Console(width=76)
+    with console.capture() as capture:
+        console.print(render(rollout, [], Summary(), 9.0))
+    assert f"500 copies of requests, {float(agreement):.1%} answered" in capture.get()
 
 
 def test_better_means_better() -> None:

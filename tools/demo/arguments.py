@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 HELP: Final = """\
 Train two versions of a model on the spot, serve the first, and roll the second out under constant load,
-while you watch what clients see.
+while you watch what clients see. A third version is broken, and is rolled back.
 
 It runs in the cluster of KUBECONFIG, in kind (CLUSTER=kind), or in a Kubernetes of its own that it
-builds on this Linux machine. The first time takes about 20 minutes, later ones about 3.
+builds on this Linux machine. The first time takes about 20 minutes, later ones about 5.
 """
 _YES: Final = frozenset({"1", "true", "t", "yes", "y", "on"})
 

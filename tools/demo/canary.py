@@ -54,10 +54,10 @@ class Canary:
         Returns:
             Every request of the load.
         """
-        file = EXAMPLES / "v2.yaml"
+        file = EXAMPLES / f"v{self.rollout.version}.yaml"
         self._narrator.tell(
-            f"{rate:.0f} requests a second through Traefik, from before the edit until after the "
-            "promotion. Response headers say which version has answered."
+            f"{rate:.0f} requests a second through Traefik, from before the edit until after its "
+            "end. Response headers say which version has answered."
         )
         watch = StatusWatch(self._cluster)
         load = clients.load(target, rate)

@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from demo.rollout import Step
+    from demo.rollout import Rollout, Step
     from demo.samples import Summary
 
 FIRST_ACCURACY: Final = 0.90
 SPLIT_TOLERANCE: Final = 3.0
 """Points of a percent."""
 STEP_REQUESTS: Final = 1000
+MIN_AGREEMENT: Final = 0.90
+ROLLBACK_S: Final = 60.0
+BAD_SHARE: Final = 0.10
+"""The weight of the first step: no more than that may fail, however bad the version is."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,39 @@ def check_steps(steps: Sequence[tuple[Step, Summary]], version: str) -> list[Che
             and summary.requests >= STEP_REQUESTS,
         )
         for step, summary in steps
+    ]
+
+
+def check_shadow(rollout: Rollout) -> Check:
+    """Return whether answers to copies of requests were compared before users got any."""
+    samples, agreement = rollout.shadow
+    return Check(
+        f"before any user met it, version {rollout.version} answered {samples:,} copies of requests, "
+        f"{agreement:.1%} of them like version {rollout.before} (≥ {MIN_AGREEMENT:.0%})",
+        agreement >= MIN_AGREEMENT,
+    )
+
+
+def check_rollback(rollout: Rollout, summary: Summary) -> list[Check]:
+    """Return whether a bad version went, on evidence, before many users met it.
+
+    Args:
+        rollout: The rollout of the bad version.
+        summary: Figures of all requests around it.
+    """
+    reason, _ = rollout.rejection
+    share = summary.failed / summary.requests if summary.requests else 1.0
+    return [
+        Check(
+            f"version {rollout.version} was rolled back {rollout.detected_s:.0f} s after it had got "
+            f"requests: {reason or 'it was not'} (within {ROLLBACK_S:.0f} s)",
+            bool(reason) and rollout.detected_s <= ROLLBACK_S,
+        ),
+        Check(
+            f"meanwhile {share:.2%} of {summary.requests:,} requests failed (≤ {BAD_SHARE:.0%})",
+            share <= BAD_SHARE,
+        ),
+        Check(f"version {rollout.before} serves again", rollout.stable == rollout.before),
     ]
 
 

@@ -47,20 +47,40 @@ class Rollout:
 
     Attributes:
         version: Version that the rollout leads to.
+        before: Version that it starts from.
         steps: The plan, as status has written it down.
         state: State of the rollout machine.
         stable: Version that is stable now.
+        rejection: Reason and grounds of a rollback; empty without one.
+        rejected_s: When status told of it.
+        shadow: Copies of requests that were compared, and the share of answers that agreed.
     """
 
     version: str
+    before: str = "1"
     steps: list[Step] = field(default_factory=list)
     state: str = "Idle"
     stable: str = ""
+    rejection: tuple[str, str] = ("", "")
+    rejected_s: float = math.nan
+    shadow: tuple[int, float] = (0, math.nan)
+    _begun: bool = field(default=False, init=False)
 
     @property
     def done(self) -> bool:
-        """Whether the new version is stable and the machine rests."""
-        return self.state == "Idle" and self.stable == self.version
+        """Whether all requests go to one version again, the new one or the old."""
+        return self.promoted or self.state == "RolledBack"
+
+    @property
+    def promoted(self) -> bool:
+        """Whether the new version serves; the old one may stay warm for a while."""
+        return self.state in {"Idle", "Probation"} and self.stable == self.version
+
+    @property
+    def detected_s(self) -> float:
+        """Seconds from the first confirmed weight until the rollback; NaN without one."""
+        began = [step.began_s for step in self.steps if step.began_s is not None]
+        return self.rejected_s - min(began) if began else math.nan
 
     def feed(self, now_s: float, status: Mapping[str, Any]) -> None:
         """Note one status.
@@ -76,12 +96,22 @@ class Rollout:
         # A finished rollout has no plan left; what it did stays on the screen.
         if plan and not self.steps:
             self.steps = [Step(n, planned["weight"]) for n, planned in enumerate(plan, 1)]
+        self._begun |= (status.get("candidate") or {}).get("version") == self.version
+        if self._begun:  # what is known of an earlier rollout stays in status for a while
+            self._feed_findings(now_s, rollout)
         baking = rollout.get("step", 0) if self.state == "Analyzing" else 0
         for step in self.steps:
             if step.number == baking and (step.began_s is None or step.ended_s is not None):
                 step.began_s, step.ended_s = now_s, None
             elif step.number != baking and step.began_s is not None and step.ended_s is None:
                 step.ended_s = now_s
+
+    def _feed_findings(self, now_s: float, rollout: Mapping[str, Any]) -> None:
+        last, shadow = rollout.get("lastRollback"), rollout.get("shadow")
+        if last and not self.rejection[0]:
+            self.rejection, self.rejected_s = (last["reason"], last["message"]), now_s
+        if shadow and "agreement" in shadow:
+            self.shadow = (shadow["samples"], float(shadow["agreement"]))
 
     def summaries(self, samples: Iterable[Sample]) -> list[tuple[Step, Summary]]:
         """Return each step with the figures of its requests."""

@@ -85,7 +85,9 @@ class Story:
         with self._proxy() as address:
             first = self._serve_first(images, address)
             second = self._roll_out(address)
-        self._checks += [checks.check_better(first, second), checks.check_failures(self._summaries)]
+            self._checks.append(checks.check_better(first, second))
+            self._checks.append(checks.check_failures(self._summaries))
+            self._roll_back(address)
         self._conclude()
         return self._checks
 
@@ -216,8 +218,25 @@ class Story:
         samples = canary.run(self._clients, Target(address, HOST, MODEL), self._options.rate)
         total = summarize(samples)
         self._summaries.append(total)
+        self._checks.append(checks.check_shadow(canary.rollout))
         self._checks += checks.check_steps(canary.rollout.summaries(samples), "2")
         return total.accuracy("2")
+
+    # --- a bad version --------------------------------------------------------------------
+
+    def _roll_back(self, address: str) -> None:
+        say = self._narrator
+        say.section("Version 3, which is broken")
+        say.tell(
+            "Its handler has a table that is one entry short, so that about every sixth digit is an "
+            "error. It loads, and answers the probes."
+        )
+        canary = Canary(self._cluster, say, Rollout("3", before="2"))
+        samples = canary.run(self._clients, Target(address, HOST, MODEL), self._options.rate)
+        reason, grounds = canary.rollout.rejection
+        say.tell(f"Rolled back: {reason}")
+        say.tell(grounds)
+        self._checks += checks.check_rollback(canary.rollout, summarize(samples))
 
     # --- the end --------------------------------------------------------------------------
 

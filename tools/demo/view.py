@@ -51,15 +51,16 @@ def render(
     table.add_column("step")
     table.add_column("weight", justify="right")
     table.add_column("clients saw", min_width=BAR_CELLS + 8)
-    for heading in ("requests", "errors", "p50 ms", "p99 ms", "v1", "v2"):
+    versions = (rollout.before, rollout.version)
+    for heading in ("requests", "errors", "p50 ms", "p99 ms", *(f"v{name}" for name in versions)):
         table.add_column(heading, justify="right")
     for step, summary in steps:
-        table.add_row(*_row(step, summary, rollout.version))
+        table.add_row(*_row(step, summary, versions))
     failed = Text(f"{total.failed} failed", style="bold red" if total.failed else "green")
     sums = Text.assemble(f"{total.requests:,} requests, ", failed, (f" · {elapsed_s:.0f} s", "dim"))
     words = WORDS.get(rollout.state, "").format(version=rollout.version)
     state = Text.assemble((rollout.state, "bold"), f": {words}" if words else "")
-    return Group(table, state, sums)
+    return Group(table, *_shadow(rollout), state, sums)
 
 
 def describe(rollout: Rollout, steps: Sequence[tuple[Step, Summary]], total: Summary) -> str:
@@ -87,7 +88,17 @@ def bar(percent: float, mark: int) -> Text:
     )
 
 
-def _row(step: Step, summary: Summary, version: str) -> list[Text | str]:
+def _shadow(rollout: Rollout) -> list[str]:
+    copies, agreement = rollout.shadow
+    if not copies:
+        return []
+    return [
+        f"{copies:,} copies of requests, {agreement:.1%} answered like version {rollout.before}"
+    ]
+
+
+def _row(step: Step, summary: Summary, versions: tuple[str, str]) -> list[Text | str]:
+    before, version = versions
     mark = Text("✓", style="green") if step.ended_s else Text("●", style="yellow")
     if step.began_s is None:
         mark = Text("○", style="dim")
@@ -102,8 +113,8 @@ def _row(step: Step, summary: Summary, version: str) -> list[Text | str]:
         Text(str(summary.failed), style="bold red" if summary.failed else ""),
         _number(summary.p50_ms, ".1f"),
         _number(summary.p99_ms, ".1f"),
-        _number(100 * summary.accuracy("1"), ".1f", "%"),
-        _number(100 * summary.accuracy("2"), ".1f", "%"),
+        _number(100 * summary.accuracy(before), ".1f", "%"),
+        _number(100 * summary.accuracy(version), ".1f", "%"),
     ]
 
 
