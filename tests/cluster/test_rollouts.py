@@ -43,6 +43,12 @@ class Journey:
         self._edit()
         self.served.until_ready()
 
+    def switch_at_once(self) -> None:
+        """An edit that takes all of the requests over in one step."""
+        self._edit(rollout={"strategy": "BlueGreen"})
+        self.served.until_ready()
+        self.served.edit(rollout={"strategy": "Canary"})
+
     def abort(self) -> None:
         """An edit that a person takes back half-way."""
         stable, candidate = self.stable, self._begin()
@@ -57,7 +63,7 @@ class Journey:
         self._edit()
         final = self.served.until_ready()
         assert revision_of(final, "stable") not in {stable, overtaken}
-        assert overtaken not in {pod["metadata"]["name"] for pod in self.served.pods()}
+        assert self.served.pods(overtaken) == []
 
     def roll_back(self) -> None:
         """A command that leads back to another revision on record."""
@@ -73,9 +79,9 @@ class Journey:
 
         assert stable in self.served.until(serves)["status"]["rollout"]["rejected"]
 
-    def _edit(self) -> None:
+    def _edit(self, **spec: Any) -> None:
         self.rollouts += 1
-        self.served.edit(model={"version": f"{self.rollouts + 1}-{uuid.uuid4().hex[:4]}"})
+        self.served.edit(model={"version": f"{self.rollouts + 1}"}, **spec)
 
     def _begin(self) -> str:
         """Edit, and return the candidate as soon as it answers half of the requests."""
@@ -100,7 +106,8 @@ def test_rollouts_in_a_row_lose_no_request(lab: Lab) -> None:
         served.until_answered()
         journey = Journey(served)
         legs: tuple[Callable[[], None], ...] = (
-            journey.promote, journey.abort, journey.change_course, journey.roll_back,
+            journey.promote, journey.switch_at_once, journey.abort, journey.change_course,
+            journey.roll_back,
         )  # fmt: skip
         with Load(served.route, threads=THREADS, pause_s=0.05) as load:
             while journey.rollouts < ROLLOUTS or len(load.samples) < REQUESTS:
