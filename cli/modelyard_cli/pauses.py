@@ -26,6 +26,17 @@ def explain_pause(seen: Seen) -> Explanation:
     return Explanation(f"Paused/{rollout.paused_reason}".rstrip("/"), text, steps)
 
 
+def explain_frozen_start(seen: Seen) -> Explanation:
+    """Say why an edit does not begin its rollout.
+
+    Args:
+        seen: The ModelDeployment and the time.
+    """
+    why, (show, _) = _frozen(seen)
+    text = f"The last edit waits to be rolled out: {why} {stable_serves(seen.view)}"
+    return Explanation("Frozen", text, (show, seen.watch()))
+
+
 def _spec(seen: Seen) -> tuple[str, tuple[NextStep, ...]]:
     resume = seen.caller.edit(seen.view.name, '{"rollout":{"paused":false}}')
     return "spec.rollout.paused is true.", (NextStep(resume, "lets it go on"), _abort(seen))

@@ -9,12 +9,14 @@ from types import MappingProxyType
 from typing import Final
 
 from modelyard_cli.explanation import Explanation, NextStep, Seen
-from modelyard_cli.pauses import explain_pause
+from modelyard_cli.pauses import explain_frozen_start, explain_pause
 from modelyard_cli.rejection import advise_rollback, explain_rejection
 from modelyard_cli.sentences import evidence, stable_serves, where
 from modelyard_cli.words import ago, percent, until
 
 State = Callable[[Seen], Explanation]
+AT_REST: Final = frozenset({"Idle", "RolledBack", "Probation"})
+"""States in which no candidate is on its way."""
 
 
 def explain_rollout(seen: Seen) -> Explanation | None:
@@ -24,6 +26,8 @@ def explain_rollout(seen: Seen) -> Explanation | None:
         seen: The ModelDeployment and the time.
     """
     state = seen.view.rollout.state
+    if seen.view.rollout.paused_reason == "Freeze" and state in AT_REST:
+        return explain_frozen_start(seen)
     if not state or state == "Idle":
         return None
     return STATES.get(state, _unknown)(seen)

@@ -23,6 +23,7 @@ from testkit.cli_objects import (
     arm,
     at,
     condition,
+    model_deployment,
     rolling,
     seen,
 )
@@ -176,6 +177,16 @@ def test_a_metric_and_a_failure_are_explained_after_the_rollback(reason: str, wo
 def test_after_a_rollback_no_command_asks_pods_that_are_gone() -> None:
     assert "patch mdep/fraud" in rejected("OutOfMemory").steps[0].command
     assert "modelyard diff" in rejected("InvalidArtifact").steps[0].command
+
+
+@pytest.mark.parametrize("state", ["Idle", "RolledBack", "Probation"])
+def test_an_edit_in_a_freeze_window_waits(state: str) -> None:
+    rollout = {"state": state, "pausedReason": "Freeze", "nextStepTime": at(7200)}
+    told = explain(seen(model_deployment(rollout=rollout)))
+    assert told.reason == "Frozen"
+    assert "The last edit waits to be rolled out: a freeze window" in told.text
+    assert "it ends in 2 h and the rollout goes on by itself." in told.text
+    assert f"{STABLE} answers all requests." in told.text
 
 
 def test_shadowing_shows_agreement() -> None:
