@@ -225,15 +225,18 @@ class RolloutMachine(RuleBasedStateMachine):
         self.sim.cluster.devices = max(devices, 1, sum(self.sim.cluster.placed.values()))
 
     @precondition(lambda self: self.sim.cluster.devices)
-    @rule(revision=revisions, passes=st.integers(4, 25), back=st.booleans())
-    def others_take_the_room_of_stable(self, revision: str, passes: int, *, back: bool) -> None:
+    @rule(revision=revisions, weight=st.sampled_from([1, 50, 100]), back=st.booleans())
+    def others_take_the_room_of_stable(self, revision: str, weight: int, *, back: bool) -> None:
         """Stable's node is lost, and what is left is just enough for the candidate."""
-        self.edit_and_go_on(revision, passes, 100, 25)
-        rollout, cluster = self.sim.rollout, self.sim.cluster
-        if rollout and rollout.stable and cluster.placed.get(rollout.candidate or ""):
-            self.pods_die(rollout.stable, 0, lost=True)
-            cluster.devices = sum(cluster.placed.values())
-            self.edit(rollout.stable if back else REVISIONS[-1])
+        self.edit(revision)
+        for _ in range(40):
+            self.go_on(1, 100, 25)
+            rollout, cluster = self.sim.rollout, self.sim.cluster
+            if rollout and rollout.candidate and rollout.stable and rollout.weight >= weight:
+                self.pods_die(rollout.stable, 0, lost=True)
+                cluster.devices = sum(cluster.placed.values())
+                self.edit(rollout.stable if back else REVISIONS[-1])
+                return
 
     @rule(revision=revisions)
     def candidate_dies_with_all_of_the_traffic(self, revision: str) -> None:

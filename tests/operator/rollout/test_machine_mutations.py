@@ -17,7 +17,7 @@ from modelyard_operator.rollout.state import ACTIVE, Ask, Rollout, RolloutState,
 from testkit import operator_rollout
 from testkit.operator_rollout_machine import explore
 
-EXAMPLES: Final = 400
+EXAMPLES: Final = 800
 """Runs within which each mistake has to be found; it is the same ones each time."""
 
 
