@@ -4,6 +4,7 @@ import importlib
 import json
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,14 @@ from modelyard_cli.app import app
 from modelyard_cli.cluster import Answer
 from modelyard_cli.commands import steer
 from modelyard_cli.completion import main as complete
+from modelyard_cli.following import Follower
 from modelyard_cli.session import Session
 from testkit.cli_objects import (
     CANDIDATE,
     FIGURES,
     PREVIOUS,
     STABLE,
+    Manifest,
     PreparedCluster,
     controller_revision,
     model_deployment,
@@ -129,6 +132,29 @@ def test_a_watch_that_is_no_terminal_writes_a_line_for_each_change(run: Any) -> 
         "Analyzing",
         "Idle",
     ]
+
+
+class Interrupted(PreparedCluster):
+    def watch(self, _name: str) -> Iterator[Manifest | None]:
+        yield self.objects[0]
+        raise KeyboardInterrupt
+
+
+def test_a_watch_ends_with_ctrl_c_and_without_an_error(run: Any) -> None:
+    code, out, err, _ = run("status", "fraud", "-w", cluster=Interrupted([rolling("Warming")]))
+    assert (code, err) == (0, "")
+    assert "Warming step 2 of 4" in out
+
+
+def test_following_ends_with_ctrl_c_and_without_an_error(
+    run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_follower: Follower, _show: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Follower, "follow", interrupted)
+    code, _, err, _ = run("logs", "fraud", "-f")
+    assert (code, err) == (0, "")
 
 
 @pytest.mark.parametrize("words", [["status", "--watch"], ["status", "fraud", "-w", "-o", "json"]])

@@ -3,6 +3,7 @@
 import queue
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
@@ -70,11 +71,9 @@ def status(
         write(session.cluster.get(name), output)
     elif not watch:
         session.console.print(_show(session, session.cluster.get(name)))
-    elif session.console.is_terminal:
-        _live(session, name)
     else:
-        for line in _lines(session, name):
-            session.console.print(line, soft_wrap=True)
+        with suppress(KeyboardInterrupt):  # how a watch ends
+            _watch(session, name)
 
 
 def explain(session: Session, name: NameArgument, *, output: FormOption = Form.TEXT) -> None:
@@ -111,6 +110,14 @@ def _show(session: Session, manifest: Manifest) -> RenderableType:
     view = View.of(manifest)
     seen = Seen(view, session.caller, datetime.now(UTC))
     return render_status(seen, session.cluster.pods(view.name), session.cluster.events(view.name))
+
+
+def _watch(session: Session, name: str) -> None:
+    if session.console.is_terminal:
+        _live(session, name)
+        return
+    for line in _lines(session, name):
+        session.console.print(line, soft_wrap=True)
 
 
 def _live(session: Session, name: str) -> None:

@@ -1,5 +1,6 @@
 """``logs``: what the pods of a model say, each line with who said it."""
 
+from contextlib import suppress
 from functools import partial
 from typing import Annotated, Final
 
@@ -77,7 +78,8 @@ def logs(  # noqa: PLR0913 - one parameter for each option of the command line
     found = choose_sources(pods, revision=chosen, container=container, previous=previous)
     if following and not previous:
         choose = partial(_choose_one, revision=chosen, container=container)
-        Follower(session.cluster, name, choose, query).follow(show)
+        with suppress(KeyboardInterrupt):  # how following ends
+            Follower(session.cluster, name, choose, query).follow(show)
         return
     if not found:
         who = chosen or name
