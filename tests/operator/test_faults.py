@@ -228,7 +228,7 @@ FAULTS: Final = {
     ),
     "port clash": Fault(
         "PortInUse",
-        "container runtime found its port taken",
+        "container runtime could not listen",
         "8080",
         (
             _runtime(
@@ -413,8 +413,7 @@ def test_a_mount_that_succeeded_in_the_end_is_forgiven() -> None:
         ("Readiness probe failed: HTTP probe failed with statuscode: 503", 99, True, False),
         ('Startup probe failed: Get "http://10.0.0.1:8080/": connection refused', 5, False, False),
         ('Startup probe failed: Get "http://10.0.0.1:8080/": connection refused', 30, False, True),
-        ("Startup probe failed: HTTP probe failed with statuscode: 404", 7, False, False),
-        ("Startup probe failed: HTTP probe failed with statuscode: 404", 8, False, True),
+        ("Startup probe failed: HTTP probe failed with statuscode: 404", 1, False, True),
         ("Startup probe failed: HTTP probe failed with statuscode: 404", 99, True, False),
         ("Liveness probe failed: HTTP probe failed with statuscode: 500", 1, True, True),
         ("Something else", 99, True, False),
@@ -433,6 +432,22 @@ def test_which_probes_fail_for_good(
     failure = find_failure(_view(running, events=events))
     assert (failure is not None) is fails
     assert failure is None or failure.reason == "ProbeFailed"
+
+
+def test_a_stranger_on_the_server_s_port_is_told_by_its_answer() -> None:
+    squatter = {"spec": {"containers": [{"name": "squatter", "image": "i"}]}}
+    owner = model_deployment(podTemplate=squatter)
+    shared = live(build_workload(owner, revision_of(owner)))
+    running = _runtime(
+        name="runtime", image="i", restartCount=0, started=False, state={"running": {}}
+    )
+    answer = _event("Unhealthy", "Startup probe failed: HTTP probe failed with statuscode: 404")
+    for workload, reason in ((shared, "PortInUse"), (WORKLOAD, "ProbeFailed")):
+        view = _view(running, workload=workload, events={UID: (answer,)})
+        failure = find_failure(view)
+        assert failure is not None
+        assert (failure.reason, failure.retryable) == (reason, False)
+        assert "statuscode: 404" in failure.message
 
 
 def test_a_container_that_its_probe_killed() -> None:

@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Final
 
 from modelyard_operator.failures.failure import Failure, RevisionView
-from modelyard_operator.pods import RUNTIME, container_statuses
+from modelyard_operator.pods import RUNTIME, container_of, container_statuses
+from modelyard_operator.runtime_contract import LIVE_PATH
 
 Manifest = Mapping[str, Any]
 
@@ -57,9 +59,6 @@ _LOADING: Final = "statuscode: 503"
 """What the runtime answers to the readiness probe for as long as it loads."""
 _PATIENCE: Final = 30
 """Failures of a probe that nobody answers: a server may take a while to listen, but not so long."""
-_STRANGER: Final = 8
-"""Failures of a startup probe that somebody answers wrongly: until then the server may find out that
-another one holds its port, which explains more."""
 
 
 def container_waits(view: RevisionView, pod: Manifest) -> Failure | None:
@@ -123,10 +122,17 @@ def probe_fails(view: RevisionView, pod: Manifest) -> Failure | None:
             continue
         probe, detail = said.groups()
         starting, answered = probe == "Startup", "statuscode" in detail
-        most = (_STRANGER if starting else 1) if answered else _PATIENCE
         over = starting and status.get("started")
-        if over or _LOADING in detail or _count(event) < most:
+        if over or _LOADING in detail or (not answered and _count(event) < _PATIENCE):
             continue
+        if starting and answered and _is_stranger(view):
+            return replace(
+                port_in_use(f"it answers the startup probe: {detail}"),
+                revision=view.revision,
+                pod=pod["metadata"]["name"],
+                container=RUNTIME,
+                last_time=_first_time(event),
+            )
         return Failure(
             reason="ProbeFailed",
             message=f"the {probe.lower()} probe fails: {detail}",
@@ -158,6 +164,23 @@ def probe_that_killed(view: RevisionView, pod: Manifest, container: str) -> Fail
             retryable=True,
         )
     return None
+
+
+def port_in_use(evidence: str) -> Failure:
+    """Describe a pod whose server cannot listen."""
+    return Failure(
+        "PortInUse",
+        f"another container of the pod holds a port of the model server: {evidence}",
+        "let the containers of spec.podTemplate listen elsewhere than on 8080, 8081 and 8082",
+    )
+
+
+def _is_stranger(view: RevisionView) -> bool:
+    """Tell whether somebody else answers our own probe; the server knows the path of it."""
+    pod = view.workload.get("spec", {}).get("template", {}).get("spec", {})
+    probe = container_of(view.workload, RUNTIME).get("startupProbe", {})
+    ours = probe.get("httpGet", {}).get("path") == LIVE_PATH
+    return ours and len(pod.get("containers", ())) > 1
 
 
 def _count(event: Manifest) -> int:

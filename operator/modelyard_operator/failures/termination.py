@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from modelyard_operator.failures.failure import Failure, RevisionView
-from modelyard_operator.failures.kubelet import probe_that_killed
+from modelyard_operator.failures.kubelet import port_in_use, probe_that_killed
 from modelyard_operator.pods import FETCH, container_of, container_statuses
 
 Manifest = Mapping[str, Any]
@@ -70,11 +70,7 @@ def _explain(view: RevisionView, pod: Manifest, terminated: Manifest, container:
     if (probe := probe_that_killed(view, pod, container)) is not None:
         return probe
     if _PORT_IN_USE.search(terminated.get("message") or ""):
-        return Failure(
-            "PortInUse",
-            f"container {container} found its port taken by another container of the pod",
-            "let the containers of spec.podTemplate listen elsewhere than on 8080, 8081 and 8082",
-        )
+        return port_in_use(f"container {container} could not listen")
     code = terminated.get("exitCode")
     return Failure(
         "ContainerCrashed",
