@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from modelyard_operator.rollout.capacity import exchange
+from modelyard_operator.rollout.machine import decide
 from modelyard_operator.rollout.state import PlannedStep, Rollout, RolloutState, World
 from testkit.operator_objects import NOW
 from testkit.operator_rollout import ask_for
@@ -97,6 +98,50 @@ def test_the_next_pod_goes_when_the_traffic_has_followed() -> None:
 )
 def test_no_second_pod_is_missing_at_any_time(change: dict[str, Any]) -> None:
     assert given_up(replace(ONE_THERE, **change), **ONE_MOVED) is None
+
+
+def test_room_that_was_made_has_to_be_taken_before_more_is() -> None:
+    spare = {**ONE_MOVED, "given_up": 0, "room_for": 0}  # the first one had found a place
+    before = replace(ONE_THERE, replicas={A: 4, B: 2}, placed={A: 4, B: 1}, ready={A: 4, B: 1})
+    found = exchange(asked(), WAITING.model_copy(update=spare), before, NOW)
+    assert found is not None
+    assert (found.given_up, found.room_for) == (1, 2)
+    assert exchange(asked(), found, ONE_THERE, NOW) is None
+
+
+RETURNING = WAITING.model_copy(update={"state": RolloutState.ROLLING_BACK, "step": 2})
+STARVED = World(
+    primary=A,
+    canary=B,
+    canary_weight=100,
+    replicas={A: 1, B: 3},
+    placed={B: 3},
+    ready={B: 3},
+    unschedulable={A: "0/1 nodes"},
+)
+
+
+def left_after(world: World, mode: str = "Auto", **changes: Any) -> int | None:
+    ask = ask_for(A, replicas=4, capacity={"mode": mode})
+    return decide(ask, RETURNING.model_copy(update=changes), world, NOW).remaining
+
+
+def test_what_is_left_gives_way_to_home_one_pod_at_a_time() -> None:
+    assert left_after(STARVED) == 2
+    assert left_after(STARVED, remaining=2) == 2, "the last one has not gone yet"
+    assert left_after(replace(STARVED, replicas={A: 1, B: 2}), remaining=2) == 1
+    assert left_after(replace(STARVED, leaving=1)) is None
+    assert left_after(replace(STARVED, unschedulable={})) is None
+    assert left_after(replace(STARVED, ready={A: 1, B: 3})) is None
+    assert left_after(replace(STARVED, replicas={A: 1}, ready={})) is None
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"), [("Auto", 1), ("Surge", 1), ("Exchange", 0), ("Recreate", 0)]
+)
+def test_its_last_pod_goes_only_where_a_downtime_is_asked_for(mode: str, expected: int) -> None:
+    last = replace(STARVED, replicas={A: 1, B: 1}, placed={B: 1}, ready={B: 1})
+    assert left_after(last, mode, remaining=1) == expected
 
 
 def test_the_last_pod_of_stable_leaves_with_its_traffic() -> None:

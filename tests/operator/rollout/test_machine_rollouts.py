@@ -259,6 +259,8 @@ def test_a_candidate_stands_in_for_a_stable_revision_that_goes_down() -> None:
     rollout = until(sim, in_state(S.PAUSED))
     assert (rollout.paused_reason, rollout.stable) == ("Failover", A)
     assert sim.cluster.world().weights == {B: 100}
+    sim.reconcile()
+    assert not sim.reconcile(), "it stands in until stable is back"
     sim.quality[A] = "good"
     assert end(sim).stable == B
 
@@ -286,8 +288,43 @@ def test_a_freeze_holds_starting_and_advancing_and_no_rollback() -> None:
     sim.ask = replace(sim.ask, spec=frozen)
     rollout = until(sim, in_state(S.PAUSED))
     assert (rollout.paused_reason, rollout.weight) == ("Freeze", 10)
+    assert not sim.reconcile()
     assert told(sim, "abort", B) == "Accepted"
     assert end(sim).state is S.ROLLED_BACK
+
+
+def test_a_rollout_goes_on_after_a_freeze() -> None:
+    sim = edited(served(freeze=[{"cron": "1 0 1 1 *", "durationMinutes": 60}]))
+    rollout = until(sim, lambda seen: seen.paused_reason == "Freeze")
+    assert rollout.state is S.PAUSED
+    assert end(sim).stable == B
+    assert (sim.now.hour, sim.now.minute > 0) == (1, True)
+
+
+def test_every_step_has_a_deadline_of_its_own() -> None:
+    sim = edited(served(replicas=4, progressDeadlineSeconds=600))
+    until(sim, in_state(S.ANALYZING, 10))
+    sim.quality[B] = "sleeps"  # its first pod lives on, and no other comes up
+    sim.now += seconds(599)
+    until(sim, in_state(S.WARMING))
+    started = sim.now
+    rollout = end(sim)
+    assert rollout.last_rollback is not None
+    assert rollout.last_rollback.reason == "ProgressDeadlineExceeded"
+    assert sim.now - started > seconds(590)
+
+
+def test_a_route_for_testers_goes_before_the_pods_it_names() -> None:
+    match = [{"header": {"name": "X-Canary", "value": "always"}}]
+    sim = edited(served(match=match, paused=True))
+    until(sim, in_state(S.PAUSED))
+    sim.reconcile()
+    assert sim.cluster.canary == (B, 0)
+    edited(sim, C)
+    sim.reconcile()
+    assert sim.rollout is not None
+    assert sim.rollout.state is S.ROLLING_BACK
+    assert B in sim.cluster.replicas
 
 
 def test_an_edit_in_a_freeze_window_is_no_rejected_one() -> None:
@@ -409,8 +446,10 @@ def test_abort_beats_a_promotion_that_has_begun() -> None:
     sim = edited(served(probationSeconds=60))
     until(sim, in_state(S.ANALYZING, 10))
     told(sim, "promote-full", B)
-    until(sim, in_state(S.PROMOTING))
+    assert until(sim, in_state(S.PROMOTING)).weight == 100
     assert told(sim, "abort", B, 2) == "Accepted"
+    assert sim.rollout is not None
+    assert (sim.rollout.state, sim.rollout.weight) == (S.ROLLING_BACK, 0)
     rollout = end(sim)
     assert (rollout.state, rollout.stable, rollout.rejected) == (S.ROLLED_BACK, A, (B,))
 
@@ -438,7 +477,14 @@ def test_what_was_rejected_is_remembered_through_a_suspension() -> None:
     sim.source = "fine"
     end(edited(sim, quality="bad"))
     sim.ask = replace(sim.ask, suspended=True)
-    end(sim)
+    assert end(sim).pinned == A
+    assert not sim.reconcile()
     sim.ask = replace(sim.ask, suspended=False)
     rollout = end(sim)
     assert (rollout.state, rollout.stable) == (S.ROLLED_BACK, A)
+
+
+def test_without_a_rejection_a_suspension_pins_nothing() -> None:
+    sim = served()
+    sim.ask = replace(sim.ask, suspended=True)
+    assert end(sim).pinned is None
