@@ -119,12 +119,12 @@ def test_rollouts_in_a_row_lose_no_request(lab: Lab) -> None:
 
 @contextmanager
 def _devices(lab: Lab, count: int) -> Iterator[str]:
-    """Let the node have some devices of a kind of its own, as an administrator would.
+    """Let one node have some devices of a kind of their own, as an administrator would.
 
     References:
         https://kubernetes.io/docs/tasks/administer-cluster/extended-resource-node/
     """
-    (node,) = lab.api.all("Node", "")
+    node = next(one for one in lab.api.all("Node", "") if "taints" not in one["spec"])
     name, resource = node["metadata"]["name"], f"example.com/gpu-{uuid.uuid4().hex[:5]}"
 
     def offer(value: str | None) -> None:
