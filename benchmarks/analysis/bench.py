@@ -188,9 +188,14 @@ def report(runs: int, rules: list[str], ends: list[str]) -> str:
             "## With the defaults",
             "",
             "A step ends as soon as it passes: after two minutes and 100 requests to both arms, at most half",
-            "an hour. Share of the rollouts, and median minutes until then, without the time for pods.",
+            "an hour. Share of the rollouts, and median minutes until then, without the time for pods. An",
+            "outage begins within eighteen minutes, so that some of the rollouts end before it.",
             "",
             *ends,
+            "",
+            "A hundred requests do not tell 1 % from 3 %: at few requests a second such a version passes its",
+            "steps, unless `minSamples` is raised or a `max` of 1 % holds it. At one request a second 5 % are too",
+            "few for a hundred requests in half an hour: a larger first weight, or a person, decides.",
             "",
         ]
     )
