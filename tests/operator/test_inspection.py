@@ -96,6 +96,7 @@ async def test_a_later_pod_of_stable_that_disagrees_is_told(room: Room) -> None:
     later = NOW + RETRY
     found = await room.inspection.inspect(KEY, room.look(restarts=1, **VERIFIED), IDLE, later)
     assert found.unverified == {"old": "y differs by 0.3"}
+    assert len(room.inspection._known[KEY].pods) == 1, "processes that are gone are forgotten"
 
 
 async def test_without_golden_requests_nobody_is_asked_at_rest(room: Room) -> None:

@@ -294,3 +294,16 @@ async def test_a_query_that_cannot_be_asked_loses_no_requests(
     bench.pods.mute_prometheus = False
     await bench.pass_time(1)
     assert bench.errors.candidate.n == before + 20
+
+
+async def test_a_pause_at_a_confirmed_weight_loses_no_interval(bench: Traffic) -> None:
+    await bench.pass_time(4)
+    before = bench.errors.candidate.n
+    bench.edit(rollout={**ROLLOUT, "paused": True})
+    await bench.pass_time(2)
+    assert bench.state == "Paused"
+    assert bench.errors.candidate.n == before + 20
+    bench.edit(rollout=ROLLOUT)
+    await bench.pass_time(2)
+    assert bench.state == "Analyzing"
+    assert bench.errors.candidate.n == before + 40
