@@ -75,7 +75,9 @@ def _interrupted(ask: Ask, rollout: Rollout, world: World, now: datetime) -> Rol
     if (grounds := _grounds_for_rejection(ask, rollout, world)) is not None:
         return rolled_back(rollout, *grounds, now)
     takes_over = stable_down(rollout, world) and world.ready.get(candidate)
-    if takes_over and rollout.current.weight < FULL and rollout.state is not RolloutState.PAUSED:
+    # The step to 100 is where it goes anyway, unless it has not been compared yet.
+    early = rollout.current.weight < FULL or rollout.state is RolloutState.SHADOWING
+    if takes_over and early and rollout.state is not RolloutState.PAUSED:
         return moved(rollout, RolloutState.PAUSED, now, paused_reason="Failover")
     if overdue(rollout, now):
         limit = ask.spec.progress_deadline_seconds

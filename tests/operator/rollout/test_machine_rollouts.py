@@ -403,6 +403,18 @@ def test_too_few_copies_end_as_the_user_says(policy: str, state: RolloutState) -
     assert (rollout.paused_reason, rollout.weight) == reasons[policy]
 
 
+def test_without_stable_there_is_nobody_to_compare_with() -> None:
+    sim = compared(strategy="BlueGreen")
+    sim.quality[A] = "sleeps"
+    sim.cluster.ready[A] = 0
+    assert until(sim, in_state(S.PAUSED)).paused_reason == "Failover"
+    assert sim.cluster.world().weights == {B: 100}
+    sim.quality[A] = "good"
+    until(sim, in_state(S.SHADOWING))
+    sim.reconcile()
+    assert sim.cluster.world().weights == {A: 100}
+
+
 @pytest.mark.parametrize("paused", [False, True])
 def test_promote_ends_the_comparison(paused: bool) -> None:  # noqa: FBT001
     sim = compared()
