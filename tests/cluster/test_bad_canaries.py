@@ -93,7 +93,10 @@ def test_a_failing_version_is_gone_within_a_minute(lab: Lab, figures: dict[str, 
 
         def run(number: int) -> Outcome:
             rollout = {**STEPS, **DEFAULT}
-            return roll_out(serve_good(bench, f"run-{number}", FAILING, rollout=rollout), FAILING)
+            served = serve_good(bench, f"run-{number}", FAILING, rollout=rollout)
+            outcome = roll_out(served, FAILING)
+            lab.api.delete("ModelDeployment", served.namespace, served.name)
+            return outcome
 
         outcomes = list(threads.map(run, range(RUNS)))
         for outcome in outcomes:

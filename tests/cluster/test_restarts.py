@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
 CHAOS: Final = os.environ.get("MODELYARD_CHAOS") == "1"
 BATCH: Final = 10 if CHAOS else 6
 """Rollouts that are disturbed at once."""
-WRITES: Final = 90
+WRITES: Final = 80
 """More than the two rollouts have: about 70, as the evidence is written down after each scrape."""
 EVERY: Final = [
     Kill(number, committed) for number in range(1, WRITES + 1) for committed in (True, False)

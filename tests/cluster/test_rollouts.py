@@ -99,7 +99,7 @@ class Journey:
         self.served.command(f"{verb}@{revision}#{self._commands}")
 
 
-def test_rollouts_in_a_row_lose_no_request(lab: Lab) -> None:
+def test_rollouts_in_a_row_lose_no_request(lab: Lab, figures: dict[str, object]) -> None:
     with lab.bench("in-a-row") as bench:
         served = bench.serve("fraud", replicas=2, rollout={"revisionHistoryLimit": 3})
         served.until_ready()
@@ -113,6 +113,7 @@ def test_rollouts_in_a_row_lose_no_request(lab: Lab) -> None:
             while journey.rollouts < ROLLOUTS or len(load.samples) < REQUESTS:
                 for leg in legs:
                     leg()
+        figures["requests during rollouts in a row"] = f"{len(load.samples)} in {journey.rollouts}"
         assert load.failed == []
         assert len({sample.revision for sample in load.samples}) > ROLLOUTS
 
