@@ -20,7 +20,7 @@ WEIGHT: Final = 10
 """Percent of the requests that a canary gets at its only step but the last."""
 STEPS: Final = {"steps": [{"weight": WEIGHT}, {"weight": 100}], "bakeSeconds": 120}
 RATE: Final = 20
-"""Requests a second."""
+"""Requests a second; a quarter of that where no user is to meet the bad version."""
 CLIENTS: Final = 8
 GONE_S: Final = 60.0
 """From the confirmed weight until no request reaches the canary any more, at this rate."""
@@ -231,8 +231,9 @@ def roll_out(served: Served, bad: BadVersion, *, limit_s: float = LONGEST_S) -> 
     """
     stable = revision_of(served.until_ready(), "stable")
     served.until_answered()
+    clients = CLIENTS if bad.serves else CLIENTS // 4
     with (
-        Load(served.route, threads=CLIENTS, pause_s=CLIENTS / RATE, bodies=BODIES) as load,
+        Load(served.route, threads=clients, pause_s=CLIENTS / RATE, bodies=BODIES) as load,
         Meter(served, stable) as meter,
     ):
         edit_to(served, bad)
