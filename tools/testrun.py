@@ -23,6 +23,8 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 BIN: Final = Path(sys.executable).parent
 CACHE: Final = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "modelyard"
 PYTEST: Final = (sys.executable, "-m", "pytest", "-q", "-o", f"cache_dir={CACHE}/pytest")
+SIDE_BY_SIDE: Final = ("-n", "2", "--dist", "loadfile")
+"""Files of tests side by side; those of the cluster share one cluster and are not."""
 LOCALCLUSTER: Final = (sys.executable, "-m", "localcluster")
 ADDONS: Final = "dns,traefik,s3,metrics-server"
 
@@ -49,12 +51,12 @@ CHECK: Final = (
     Part("lint", (str(BIN / "ruff"), "check", "--quiet", ".")),
     Part("types", (sys.executable, "-m", "mypy")),
     Part("import contracts", (str(BIN / "lint-imports"), "--no-cache")),
-    Part("unit tests", (*PYTEST, "-m", "not cluster and not slow")),
+    Part("unit tests", (*PYTEST, *SIDE_BY_SIDE, "-m", "not cluster and not slow")),
 )
 CLUSTER: Final = (
     Part("cluster up", (*LOCALCLUSTER, "up", "--addons", ADDONS)),
     # After the cluster, which builds the S3 server that one of them fetches from.
-    Part("slow tests", (*PYTEST, "-m", "slow and not cluster")),
+    Part("slow tests", (*PYTEST, *SIDE_BY_SIDE, "-m", "slow and not cluster")),
     Part("cluster tests", (*PYTEST, "-m", "cluster"), always=False),
 )
 BATCHING: Final = ("tests/runtime/test_backlog.py", "tests/runtime/test_batching_properties.py")

@@ -319,7 +319,7 @@ async def test_a_stream_that_is_left_is_closed_after_its_step(tmp_path: Path) ->
             finally:
                 ctx.counter("closed_total")
     """
-    async with hooked(tmp_path, handler, stream_idle_s=0.05) as (_, service):
+    async with hooked(tmp_path, handler, stream_idle_s=1) as (_, service):
         served = service.model("m", None)
         module = sys.modules[served.hooks._found["stream"].__module__]
         parts = served.stream(question(), call_of())
