@@ -245,7 +245,7 @@ async def test_a_stream_that_falls_silent_ends(tmp_path: Path) -> None:
             finally:
                 ctx.counter("closed_total")
     """
-    async with hooked(tmp_path, handler, stream_idle_s=0.02) as (_, service):
+    async with hooked(tmp_path, handler, stream_idle_s=0.5) as (_, service):
         parts = service.model("m", None).stream(question(), call_of())
         assert (await anext(parts))["y"].item() == 1
         with pytest.raises(DeadlineExceededError, match="silent"):
