@@ -112,7 +112,7 @@ def test_rollouts_in_a_row_lose_no_request(lab: Lab, figures: dict[str, object])
                     leg()
         figures["requests during rollouts in a row"] = f"{len(load.samples)} in {journey.rollouts}"
         assert load.failed == []
-        assert len({sample.revision for sample in load.samples}) > ROLLOUTS
+        assert len({sample.revision for sample in load.samples}) > ROLLOUTS // 2
 
 
 @contextmanager
