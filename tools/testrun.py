@@ -25,6 +25,8 @@ CACHE: Final = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / 
 PYTEST: Final = (sys.executable, "-m", "pytest", "-q", "-o", f"cache_dir={CACHE}/pytest")
 SIDE_BY_SIDE: Final = ("-n", "2", "--dist", "loadfile")
 """Files of tests side by side; those of the cluster share one cluster and are not."""
+ROLLOUT: Final = "tests/operator/rollout"
+"""In a process of their own: which examples are drawn depends on the modules that are loaded."""
 LOCALCLUSTER: Final = (sys.executable, "-m", "localcluster")
 ADDONS: Final = "dns,traefik,s3,metrics-server"
 
@@ -51,12 +53,20 @@ CHECK: Final = (
     Part("lint", (str(BIN / "ruff"), "check", "--quiet", ".")),
     Part("types", (sys.executable, "-m", "mypy")),
     Part("import contracts", (str(BIN / "lint-imports"), "--no-cache")),
-    Part("unit tests", (*PYTEST, *SIDE_BY_SIDE, "-m", "not cluster and not slow")),
+    Part("rollout machine", (*PYTEST, ROLLOUT, "-m", "not slow")),
+    Part(
+        "unit tests",
+        (*PYTEST, *SIDE_BY_SIDE, f"--ignore={ROLLOUT}", "-m", "not cluster and not slow"),
+    ),
 )
 CLUSTER: Final = (
     Part("cluster up", (*LOCALCLUSTER, "up", "--addons", ADDONS)),
     # After the cluster, which builds the S3 server that one of them fetches from.
-    Part("slow tests", (*PYTEST, *SIDE_BY_SIDE, "-m", "slow and not cluster")),
+    Part("rollout machine, long", (*PYTEST, ROLLOUT, "-m", "slow")),
+    Part(
+        "slow tests",
+        (*PYTEST, *SIDE_BY_SIDE, f"--ignore={ROLLOUT}", "-m", "slow and not cluster"),
+    ),
     Part("cluster tests", (*PYTEST, "-m", "cluster"), always=False),
 )
 BATCHING: Final = ("tests/runtime/test_backlog.py", "tests/runtime/test_batching_properties.py")
