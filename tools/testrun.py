@@ -24,7 +24,7 @@ BIN: Final = Path(sys.executable).parent
 CACHE: Final = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "modelyard"
 PYTEST: Final = (sys.executable, "-m", "pytest", "-q", "-o", f"cache_dir={CACHE}/pytest")
 SIDE_BY_SIDE: Final = ("-n", "2", "--dist", "loadfile")
-"""Files of tests side by side; those of the cluster share one cluster and are not."""
+"""Files of unit tests side by side; the slow ones start servers that are held to times."""
 ROLLOUT: Final = "tests/operator/rollout"
 """In a process of their own: which examples are drawn depends on the modules that are loaded."""
 LOCALCLUSTER: Final = (sys.executable, "-m", "localcluster")
@@ -65,7 +65,7 @@ CLUSTER: Final = (
     Part("rollout machine, long", (*PYTEST, ROLLOUT, "-m", "slow")),
     Part(
         "slow tests",
-        (*PYTEST, *SIDE_BY_SIDE, f"--ignore={ROLLOUT}", "-m", "slow and not cluster"),
+        (*PYTEST, f"--ignore={ROLLOUT}", "-m", "slow and not cluster"),
     ),
     Part("cluster tests", (*PYTEST, "-m", "cluster"), always=False),
 )
