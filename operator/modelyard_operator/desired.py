@@ -85,15 +85,11 @@ def desired_state(observed: Observed, settings: OperatorSettings, now: datetime)
     traffic = TrafficPlan(spec.exposure, proxy, routes_to, match=match)
     revisions = _live_revisions(observed, rollout, target)
     sizes = {one.name: size(ask, rollout, world, one.name) for one in revisions}
-    objects: list[Manifest] = []
-    for revision in revisions:
-        role, replicas = role_of(model_deployment, revision, rollout), sizes[revision.name]
-        objects.extend(_revision_objects(model_deployment, revision, role))
-        if spec.scaling and replicas:
-            limits = bounds(rollout, revision.name, replicas)
-            objects.append(
-                build_autoscaler(model_deployment, spec.scaling, revision.name, bounds=limits)
-            )
+    objects = [
+        child
+        for revision in revisions
+        for child in _children(model_deployment, revision, rollout, replicas=sizes[revision.name])
+    ]
     routes = [] if spec.suspend else _routes(model_deployment, traffic, rollout)
     return Plan(
         rollout=rollout,
@@ -195,6 +191,18 @@ def _live_revisions(
         known.setdefault(target.name, target)
     wanted = dict.fromkeys((rollout.stable, rollout.previous, rollout.candidate))
     return [known[name] for name in wanted if name in known]
+
+
+def _children(
+    model_deployment: ModelDeployment, revision: Revision, rollout: Rollout, *, replicas: int
+) -> list[Manifest]:
+    """Everything of one revision; an autoscaler only while it has pods."""
+    role, scaling = role_of(model_deployment, revision, rollout), model_deployment.spec.scaling
+    objects = _revision_objects(model_deployment, revision, role)
+    if scaling is None or not replicas:
+        return objects
+    limits = bounds(rollout, revision.name, replicas)
+    return [*objects, build_autoscaler(model_deployment, scaling, revision.name, bounds=limits)]
 
 
 def _revision_objects(
