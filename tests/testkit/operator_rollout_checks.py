@@ -9,8 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from modelyard_operator.rollout.judgement import Verdict
-from modelyard_operator.rollout.ruling import NO_TRAFFIC
+from modelyard_operator.rollout.judgement import NO_TRAFFIC, Verdict
 from modelyard_operator.rollout.sizing import needed
 from modelyard_operator.rollout.state import ACTIVE, Ask, Rollout, RolloutState, World
 from modelyard_operator.rollout.transitions import FULL, SETTLE

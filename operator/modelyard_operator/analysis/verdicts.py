@@ -14,14 +14,10 @@ from typing import Final
 
 from modelyard_operator.analysis.sequential import e_value
 from modelyard_operator.rollout.evidence import Counts, Evidence, MetricEvidence
-from modelyard_operator.rollout.judgement import Judgement, Verdict
+from modelyard_operator.rollout.judgement import MOST_ERRORS, NO_TRAFFIC, Judgement, Verdict
 from modelyard_operator.rollout.status_part import format_time
 from modelyard_operator.spec import AnalysisSpec, MetricSpec
 
-NO_TRAFFIC: Final = "NoTraffic"
-"""Reason when neither revision was asked for anything."""
-MOST_ERRORS: Final = 5
-"""Scrapes in a row that may fail before that becomes the verdict."""
 MOST_BREACHES: Final = 3
 """Evaluations of a query in a row that are above its limit until that is a failure."""
 

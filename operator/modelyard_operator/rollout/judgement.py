@@ -2,6 +2,12 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
+
+NO_TRAFFIC: Final = "NoTraffic"
+"""Reason of a judgement when neither revision was asked for anything."""
+MOST_ERRORS: Final = 5
+"""Scrapes in a row that may fail before that becomes the verdict, and a person is asked."""
 
 
 class Verdict(StrEnum):

@@ -2,16 +2,10 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Final
 
-from modelyard_operator.rollout.judgement import Judgement, Verdict
+from modelyard_operator.rollout.judgement import MOST_ERRORS, NO_TRAFFIC, Judgement, Verdict
 from modelyard_operator.rollout.state import Ask, Rollout, RolloutState
 from modelyard_operator.rollout.transitions import moved, rolled_back
-
-NO_TRAFFIC: Final = "NoTraffic"
-"""Reason of an Inconclusive judgement: neither revision was asked anything."""
-ERRORS: Final = 5
-"""Scrapes in a row that may fail before a person is asked."""
 
 
 class Ruling(StrEnum):
@@ -78,4 +72,4 @@ def held_up(
 def unreadable(rollout: Rollout, seen: Judgement | None) -> bool:
     """Tell whether the source of the figures has been silent for long enough to ask a person."""
     errors = rollout.analysis.errors if rollout.analysis else 0
-    return seen is not None and seen.verdict is Verdict.ERROR and errors >= ERRORS
+    return seen is not None and seen.verdict is Verdict.ERROR and errors >= MOST_ERRORS

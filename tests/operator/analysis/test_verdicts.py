@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from modelyard_operator.analysis.accumulate import accumulate, evaluate
 from modelyard_operator.analysis.counters import Tally
-from modelyard_operator.analysis.verdicts import MOST_ERRORS, NO_TRAFFIC, Question, judge
+from modelyard_operator.analysis.verdicts import Question, judge
 from modelyard_operator.rollout.evidence import Evidence, MetricEvidence
-from modelyard_operator.rollout.judgement import Judgement, Verdict
+from modelyard_operator.rollout.judgement import MOST_ERRORS, NO_TRAFFIC, Judgement, Verdict
 from modelyard_operator.spec import AnalysisSpec, MetricSpec
 from testkit.operator_objects import NOW
 
