@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal, Self
+from types import MappingProxyType
+from typing import Any, Final, Literal, Self
 
 from modelyard_operator.rollout.evidence import Decimal, Evidence
 from modelyard_operator.rollout.judgement import Judgement
@@ -189,10 +190,13 @@ class Rollout(StatusPart):
             exclude={"stable", "candidate"},
             exclude_none=True,
         )
-        kept = {"remaining"}  # no pods is not no limit
+        # What is at its default goes without saying; a 0 where the default is None does not.
         return {
-            key: value for key, value in dumped.items() if value not in ([], False) or key in kept
+            key: value for key, value in dumped.items() if key == "state" or value != _DEFAULTS[key]
         }
+
+
+_DEFAULTS: Final = MappingProxyType(Rollout().model_dump(mode="json", by_alias=True))
 
 
 @dataclass(frozen=True)
