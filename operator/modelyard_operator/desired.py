@@ -74,11 +74,7 @@ def desired_state(observed: Observed, settings: OperatorSettings, now: datetime)
         spec=spec.rollout,
         suspended=spec.suspend,
     )
-    if before:
-        before = observed.findings.added_to(before)
-    if before and not spec.suspend:
-        command = model_deployment.annotations.get(labels.ROLLOUT_COMMAND)
-        before = apply_command(before, command, ask=ask, world=world, now=now)
+    before = _brought_up_to_date(observed, before, ask, world, now)
     rollout = decide(ask, before, world, now) if ask.target else before or Rollout()
     match = spec.rollout.match
     routes_to = backends(rollout, world, testers=bool(match))
@@ -100,17 +96,26 @@ def desired_state(observed: Observed, settings: OperatorSettings, now: datetime)
         failure=_failure(observed, rollout, target, problem),
         gaps=unsupported(spec, proxy),
         objects=(*objects, *routes),
-        scales={
-            name: replicas
-            for name, replicas in sizes.items()
-            if not _autoscaled(observed, world, name, replicas)
-        },
+        scales=_scales(observed, world, sizes),
         pod_annotations=_pod_annotations(observed, rollout, revisions),
         protected=frozenset(filter(None, (rollout.stable, rollout.candidate, rollout.previous)))
         - {revision.name for revision in revisions},
         routes_changed=_routes_changed(observed, routes),
         wake=wake_time(rollout, now),
     )
+
+
+def _brought_up_to_date(
+    observed: Observed, before: Rollout | None, ask: Ask, world: World, now: datetime
+) -> Rollout | None:
+    """Add what was scraped, and what a person has said since."""
+    if before is None:
+        return None
+    scraped = observed.findings.added_to(before)
+    if ask.suspended:
+        return scraped
+    command = observed.model_deployment.annotations.get(labels.ROLLOUT_COMMAND)
+    return apply_command(scraped, command, ask=ask, world=world, now=now)
 
 
 def _target(
@@ -216,6 +221,15 @@ def _revision_objects(
         build_revision_service(model_deployment, revision.name),
         build_disruption_budget(model_deployment, revision.name),
     ]
+
+
+def _scales(observed: Observed, world: World, sizes: Mapping[str, int]) -> dict[str, int]:
+    """Return the pods of the revisions that no autoscaler rules."""
+    return {
+        name: replicas
+        for name, replicas in sizes.items()
+        if not _autoscaled(observed, world, name, replicas)
+    }
 
 
 def _autoscaled(observed: Observed, world: World, revision: str, replicas: int) -> bool:

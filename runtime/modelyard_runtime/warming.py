@@ -83,30 +83,37 @@ def warm(
         _log.warning("the artifact declares no shapes, ready without a first inference")
         return Warmth(None, batched=False, forward_s=None)
     open_inner = any(-1 in (spec.shape or ())[1:] for spec in model.inputs)
-    problem: Exception | None = None
-    for size in (lengths or _OPEN_SIZES) if open_inner else _OPEN_SIZES[:1]:
+    found = _first_fit(model, (lengths or _OPEN_SIZES) if open_inner else _OPEN_SIZES[:1])
+    if isinstance(found, Exception):
+        if not open_inner:
+            raise _failed(Reason.WARMUP_FAILED, found) from found
+        _log.warning("no made-up input fits, ready without a first inference", error=str(found))
+        return Warmth(None, batched=False, forward_s=None)
+    size, row, outputs = found
+    batched = model.batched and _rows_agree(model, rows=max_rows, size=size)
+    full = max_rows if batched else 1
+    model.optimize(partial(_samples, model, size, max_rows=full), mode=optimize)
+    sizes = sorted({1, *(n for n in buckets if n <= full), full})
+    forward_s = [_run(model, row, n, iterations) for n in sizes]
+    for length in (each for each in lengths if each > size):
+        _run_length(model, length, sizes, iterations)
+    measured = full > 1 and not open_inner
+    return Warmth(outputs, batched=batched, forward_s=forward_s[-1] if measured else None)
+
+
+def _first_fit(model: Model, sizes: Sequence[int]) -> tuple[int, Arrays, Arrays] | Exception:
+    """Find an inner size that the model takes, one row of it and the answer; else the last error."""
+    problem: Exception = ValueError("there is no size to try")
+    for size in sizes:
         try:
-            row, outputs = _first_answer(model, size)
+            return size, *_first_answer(model, size)
         except StartupError:
             raise
         except Exception as error:
             if is_out_of_memory(error):
                 raise _failed(Reason.OUT_OF_MEMORY, error) from error
             problem = error
-            continue
-        batched = model.batched and _rows_agree(model, rows=max_rows, size=size)
-        full = max_rows if batched else 1
-        model.optimize(partial(_samples, model, size, max_rows=full), mode=optimize)
-        sizes = sorted({1, *(n for n in buckets if n <= full), full})
-        forward_s = [_run(model, row, n, iterations) for n in sizes]
-        for length in (each for each in lengths if each > size):
-            _run_length(model, length, sizes, iterations)
-        measured = full > 1 and not open_inner
-        return Warmth(outputs, batched=batched, forward_s=forward_s[-1] if measured else None)
-    if open_inner:
-        _log.warning("no made-up input fits, ready without a first inference", error=str(problem))
-        return Warmth(None, batched=False, forward_s=None)
-    raise _failed(Reason.WARMUP_FAILED, problem) from problem
+    return problem
 
 
 def _first_answer(model: Model, size: int) -> tuple[Arrays, Arrays]:

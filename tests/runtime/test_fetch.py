@@ -14,7 +14,8 @@ from obstore.store import S3Store
 
 from modelyard_runtime.errors import Reason, StartupError
 from modelyard_runtime.fetch.download import Download, Fetched, Progress, measure
-from modelyard_runtime.fetch.sources import RemoteFile, checked, classify, open_source
+from modelyard_runtime.fetch.sources import RemoteFile, checked, open_source
+from modelyard_runtime.fetch.store_errors import classify
 from modelyard_runtime.lifecycle import Lifecycle, State
 from modelyard_runtime.settings import FetchSettings
 from testkit.runtime_certificates import write_certificate

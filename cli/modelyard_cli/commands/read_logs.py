@@ -17,6 +17,31 @@ from modelyard_cli.view import Manifest, View
 
 STYLES: Final = ("green", "magenta", "cyan", "yellow", "blue")
 
+RevisionOption = Annotated[
+    str | None,
+    typer.Option(metavar="REVISION", help="Only this one, by name, start of its hash or number."),
+]
+StableOption = Annotated[bool, typer.Option("--stable", help="Only the stable revision.")]
+CandidateOption = Annotated[bool, typer.Option("--candidate", help="Only the candidate.")]
+ContainerOption = Annotated[
+    str,
+    typer.Option(
+        "--container",
+        "-c",
+        metavar="NAME",
+        help="runtime or model-fetch; default: the one that has something to say.",
+    ),
+]
+FollowOption = Annotated[
+    bool, typer.Option("--follow", "-f", help="Stay, and read pods that come later, too.")
+]
+PreviousOption = Annotated[
+    bool, typer.Option("--previous", "-p", help="The last run that ended, such as a crash.")
+]
+TailOption = Annotated[
+    int, typer.Option(metavar="LINES", help="Last lines of each container; -1 for all.")
+]
+
 
 def register(app: typer.Typer) -> None:
     """Add the command of this module."""
@@ -27,32 +52,13 @@ def logs(  # noqa: PLR0913 - one parameter for each option of the command line
     session: Session,
     name: NameArgument,
     *,
-    revision: Annotated[
-        str | None,
-        typer.Option(
-            metavar="REVISION", help="Only this one, by name, start of its hash or number."
-        ),
-    ] = None,
-    stable: Annotated[bool, typer.Option("--stable", help="Only the stable revision.")] = False,
-    candidate: Annotated[bool, typer.Option("--candidate", help="Only the candidate.")] = False,
-    container: Annotated[
-        str,
-        typer.Option(
-            "--container",
-            "-c",
-            metavar="NAME",
-            help="runtime or model-fetch; default: the one that has something to say.",
-        ),
-    ] = "",
-    following: Annotated[
-        bool, typer.Option("--follow", "-f", help="Stay, and read pods that come later, too.")
-    ] = False,
-    previous: Annotated[
-        bool, typer.Option("--previous", "-p", help="The last run that ended, such as a crash.")
-    ] = False,
-    tail: Annotated[
-        int, typer.Option(metavar="LINES", help="Last lines of each container; -1 for all.")
-    ] = 100,
+    revision: RevisionOption = None,
+    stable: StableOption = False,
+    candidate: CandidateOption = False,
+    container: ContainerOption = "",
+    following: FollowOption = False,
+    previous: PreviousOption = False,
+    tail: TailOption = 100,
 ) -> None:
     """Show what the pods say, line by line.
 

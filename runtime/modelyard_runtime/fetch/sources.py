@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import re
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path, PurePosixPath
@@ -11,16 +10,11 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
 import obstore
-from obstore.exceptions import (
-    BaseError,
-    NotSupportedError,
-    PermissionDeniedError,
-    PreconditionError,
-    UnauthenticatedError,
-)
+from obstore.exceptions import BaseError, NotSupportedError, PreconditionError
 from obstore.store import HTTPStore, S3Store
 
 from modelyard_runtime.errors import Reason, StartupError
+from modelyard_runtime.fetch.store_errors import classify
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -38,15 +32,6 @@ _RETRY: Final[Any] = {
         "base": 2,
     },
 }
-_STATUS: Final = re.compile(r"status code: (\d{3})")
-_QUERY: Final = re.compile(r"\?\S*")
-_DNS_ERROR: Final = '"dns error"'
-_TLS_ERROR: Final = re.compile(r"\b(InvalidCertificate|InvalidMessage|AlertReceived)\(\s*(\w+)")
-"""How the store's HTTP client puts it, in the debug part of its message alone."""
-_ABSENT: Final = frozenset({404, 410})
-_DENIED: Final = frozenset({401, 403})
-_SERVER_ERROR: Final = 500
-_RETRYABLE_STATUS: Final = frozenset({408, 425, 429})
 
 
 class ChangedError(Exception):
@@ -314,55 +299,6 @@ def checked(files: list[RemoteFile], uri: str) -> list[RemoteFile]:
                 Reason.ARTIFACT_NOT_FOUND, f"{uri} holds a file with the unsafe name {file.path!r}"
             )
     return sorted(files, key=lambda file: file.path)
-
-
-def classify(error: Exception, uri: str) -> StartupError:
-    """Find the reason for a store's error.
-
-    Args:
-        error: What obstore or the file system raised.
-        uri: For the message.
-
-    Returns:
-        ``ArtifactNotFound``, ``AccessDenied``, ``SourceNotResolved``, ``SourceNotTrusted`` or, for
-        everything else, ``SourceUnreachable``. The message never holds a query string or a header.
-    """
-    said, _, debug = str(error).partition("\n\nDebug source")
-    text = _QUERY.sub("?…", said)[:400]
-    found = _STATUS.search(text)
-    status = int(found.group(1)) if found else 0
-    no_identity = "169.254.169.254" in text or "missing credentials" in text.lower()
-    if isinstance(error, FileNotFoundError) or status in _ABSENT:
-        return StartupError(
-            Reason.ARTIFACT_NOT_FOUND, f"{uri} does not exist", hint="Check the bucket and path."
-        )
-    denied = isinstance(error, (PermissionDeniedError, UnauthenticatedError, PermissionError))
-    if denied or status in _DENIED or no_identity:
-        return StartupError(
-            Reason.ACCESS_DENIED,
-            f"access to {uri} is denied: {text}",
-            hint="Check the keys of credentialsSecretRef and the bucket's policy.",
-        )
-    if _DNS_ERROR in debug:
-        return StartupError(
-            Reason.SOURCE_NOT_RESOLVED,
-            f"{uri} cannot be read: its host has no address",
-            hint="Check the host in the URI or endpointURL, and that the pods may ask the DNS.",
-            retryable=True,
-        )
-    if tls := _TLS_ERROR.search(debug):
-        return StartupError(
-            Reason.SOURCE_NOT_TRUSTED,
-            f"{uri} cannot be read: TLS failed ({tls.group(1)}: {tls.group(2)})",
-            hint="Name the authority's certificate in caBundleConfigMapRef, or correct the address.",
-        )
-    permanent = 0 < status < _SERVER_ERROR and status not in _RETRYABLE_STATUS
-    return StartupError(
-        Reason.SOURCE_UNREACHABLE,
-        f"{uri} cannot be read: {text}",
-        hint="Check the address and the network policy.",
-        retryable=not permanent,
-    )
 
 
 def _stream(store: Any, key: str, file: RemoteFile, offset: int, uri: str) -> Iterator[bytes]:
