@@ -18,7 +18,7 @@ from testkit.cluster_lab import Lab
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
 
 CHAOS: Final = os.environ.get("MODELYARD_CHAOS") == "1"
-BATCH: Final = 10 if CHAOS else 6
+BATCH: Final = 10 if CHAOS else 4
 """Rollouts that are disturbed at once."""
 WRITES: Final = 80
 """More than the two rollouts have: about 70, as the evidence is written down after each scrape."""
@@ -26,8 +26,8 @@ EVERY: Final = [
     Kill(number, committed) for number in range(1, WRITES + 1) for committed in (True, False)
 ]
 SAMPLE: Final = [
-    *(Kill(number, committed=True) for number in (1, 19, 50)),
-    *(Kill(number, committed=False) for number in (9, 34, 62)),
+    *(Kill(number, committed=True) for number in (1, 50)),
+    *(Kill(number, committed=False) for number in (19, 62)),
 ]
 KILLS: Final = EVERY if CHAOS else SAMPLE
 BATCHES: Final = [KILLS[first : first + BATCH] for first in range(0, len(KILLS), BATCH)]
