@@ -102,7 +102,7 @@ def _promote_full(rollout: Rollout, order: Order) -> tuple[Rollout, str]:
         return rollout, "Refused: spec.rollout.paused is true"
     at_last = rollout.step == len(rollout.plan)
     last: dict[str, object] = {"step": len(rollout.plan), "forced": True, "held": False}
-    if at_last and rollout.state is RolloutState.ANALYZING:
+    if at_last and rollout.state in {RolloutState.ANALYZING, RolloutState.PAUSED}:
         last["next_step_time"] = seconds(order.now + SETTLE)
     forced = rollout.model_copy(update=last)
     on_its_way = at_last and rollout.state is not RolloutState.PAUSED
@@ -128,7 +128,7 @@ def _resume(rollout: Rollout, order: Order) -> tuple[Rollout, str]:
         return _go_on(rollout, order)
     released = rollout.model_copy(update={"held": False})
     if rollout.paused_reason in {"Inconclusive", "NoTraffic", "AnalysisError", "Capacity"}:
-        again = released.model_copy(update={"step_deadline_time": None, "next_step_time": None})
+        again = released.model_copy(update={"step_deadline_time": None})
         if rollout.weight == rollout.current.weight:
             deadline = progress_deadline(order.ask, order.now)
             return moved(again, RolloutState.SHIFTING, order.now, deadline_time=deadline), ACCEPTED

@@ -3,7 +3,13 @@ from datetime import timedelta
 import pytest
 
 from modelyard_operator.rollout.commands import apply_command
-from modelyard_operator.rollout.state import PlannedStep, Rollout, RolloutState, World
+from modelyard_operator.rollout.state import (
+    LastCommand,
+    PlannedStep,
+    Rollout,
+    RolloutState,
+    World,
+)
 from testkit.operator_objects import NOW
 from testkit.operator_rollout import ask_for
 
@@ -141,3 +147,185 @@ def test_a_replayed_id_has_no_effect() -> None:
     assert (
         apply_command(baking_again, "pause@fraud-b#1", ask=ASK, world=FULL, now=NOW) is baking_again
     )
+
+
+def test_what_became_of_a_command_is_recorded_whole() -> None:
+    later = NOW + timedelta(microseconds=5)
+    changed = apply_command(ANALYZING, "pause@fraud-b#1", ask=ASK, world=WORLD, now=later)
+    expected = LastCommand(id="1", verb="pause", revision="fraud-b", result="Accepted", time=NOW)
+    assert changed == having(held=True, last_command=expected)
+    unread = apply_command(ANALYZING, "y" * 65, ask=ASK, world=WORLD, now=later).last_command
+    said = "Refused: expected verb@revision#id"
+    assert unread == LastCommand(id="y" * 64, verb="", revision="", result=said, time=NOW)
+
+
+def test_promote_ends_a_comparison_of_copies() -> None:
+    for compared in (
+        having(state=RolloutState.SHADOWING, weight=0),
+        having(state=RolloutState.PAUSED, paused_reason="Inconclusive", weight=0),
+        having(state=RolloutState.PAUSED, paused_reason="NoTraffic", weight=0),
+    ):
+        timed = compared.model_copy(update={"held": True, "step_deadline_time": NOW})
+        changed, result = after(timed, "promote@fraud-b#1")
+        assert (changed.state, changed.weight, changed.state_since) == (
+            RolloutState.SHIFTING,
+            20,
+            NOW,
+        )
+        assert (changed.held, changed.step_deadline_time, result) == (False, None, "Accepted")
+
+
+@pytest.mark.parametrize(
+    ("changes", "state", "next_step"),
+    [
+        ({"step": 1, "state": RolloutState.ANALYZING}, RolloutState.WARMING, None),
+        ({"step": 1, "state": RolloutState.PREPARING}, RolloutState.PREPARING, 60),
+        ({"step": 1, "state": RolloutState.WAITING_CAPACITY}, RolloutState.WAITING_CAPACITY, 60),
+        ({"step": 2, "state": RolloutState.WARMING}, RolloutState.WARMING, 60),
+        ({"step": 2, "state": RolloutState.ANALYZING, "weight": 100}, RolloutState.ANALYZING, 5),
+        ({"step": 2, "state": RolloutState.PAUSED, "weight": 100}, RolloutState.ANALYZING, 5),
+    ],
+)
+def test_promote_full_takes_the_last_step_next(
+    changes: dict[str, object], state: RolloutState, next_step: int | None
+) -> None:
+    changed, result = after(having(**changes, held=True), "promote-full@fraud-b#1")
+    assert (changed.state, changed.step, result) == (state, 2, "Accepted")
+    assert (changed.forced, changed.held) == (True, False)
+    expected = NOW + timedelta(seconds=next_step) if next_step else None
+    assert changed.next_step_time == expected
+
+
+@pytest.mark.parametrize("reason", ["Inconclusive", "NoTraffic", "AnalysisError", "Capacity"])
+def test_resume_gives_a_step_all_of_its_time_again(reason: str) -> None:
+    deadline = NOW + timedelta(seconds=ASK.spec.progress_deadline_seconds)
+    stopped = having(
+        state=RolloutState.PAUSED, paused_reason=reason, held=True, step_deadline_time=NOW
+    )
+    changed, result = after(stopped, "resume@fraud-b#1")
+    cleared = {"paused_reason": None, "next_step_time": None, "step_deadline_time": None}
+    goes_on = having(
+        state=RolloutState.SHIFTING, state_since=NOW, deadline_time=deadline, **cleared
+    )
+    assert changed.model_copy(update={"last_command": None}) == goes_on
+    assert result == "Accepted"
+    before, _ = after(stopped.model_copy(update={"weight": 0}), "resume@fraud-b#1")
+    assert (before.state, before.deadline_time, before.held) == (
+        RolloutState.WARMING,
+        deadline,
+        False,
+    )
+
+
+def test_abort_rejects_the_candidate_or_what_was_just_promoted() -> None:
+    changed, result = after(ANALYZING, "abort@fraud-b#1")
+    assert (changed.state, changed.rejected, result) == (
+        RolloutState.ROLLING_BACK,
+        ("fraud-b",),
+        "Accepted",
+    )
+    why = changed.last_rollback
+    assert why is not None
+    assert (why.reason, why.message) == ("Aborted", "aborted by command while Analyzing")
+    assert why.time == NOW
+    fresh = Rollout(state=RolloutState.PROBATION, stable="fraud-b", previous="fraud-a")
+    changed, result = after(fresh, "abort@fraud-b#1")
+    assert (changed.state, changed.rejected, result) == (
+        RolloutState.ROLLING_BACK,
+        ("fraud-b",),
+        "Accepted",
+    )
+    why = changed.last_rollback
+    assert why is not None
+    assert (why.reason, why.message) == ("Aborted", "aborted by command while Probation")
+    assert (why.time, changed.state_since) == (NOW, NOW)
+    first = fresh.model_copy(update={"previous": None})
+    _, result = after(first, "abort@fraud-b#1")
+    assert result == "Ignored: there is no previous revision to return to"
+    _, result = after(fresh, "abort@fraud-a#1")
+    assert result == "Ignored: no rollout is under way"
+    _, result = after(fresh.model_copy(update={"state": RolloutState.IDLE}), "abort@fraud-b#1")
+    assert result == "Ignored: no rollout is under way"
+
+
+REJECTING = Rollout(
+    state=RolloutState.ROLLED_BACK, stable="fraud-a", rejected=("fraud-c", "fraud-b")
+)
+
+
+def test_retry_forgets_a_rejection() -> None:
+    changed, result = after(REJECTING, "retry@fraud-b#1")
+    assert (changed.rejected, changed.state, result) == (
+        ("fraud-c",),
+        RolloutState.ROLLED_BACK,
+        "Accepted",
+    )
+    _, result = after(REJECTING, "retry@fraud-d#1")
+    assert result == "Ignored: fraud-d was not rejected"
+    back = REJECTING.model_copy(update={"state": RolloutState.ROLLING_BACK})
+    unchanged, result = after(back, "retry@fraud-b#1")
+    assert (unchanged.rejected, result) == (
+        back.rejected,
+        "Ignored: the rollback is still under way",
+    )
+
+
+def test_retry_gives_a_first_revision_its_time_again() -> None:
+    late = Rollout(state=RolloutState.UNAVAILABLE, candidate="fraud-b")
+    changed, result = after(late, "retry@fraud-b#1")
+    assert changed.model_copy(update={"last_command": None}) == Rollout(state_since=NOW)
+    assert result == "Accepted"
+    _, result = after(late, "retry@fraud-a#1")
+    assert result == "Ignored: fraud-a was not rejected"
+    waiting = late.model_copy(update={"state": RolloutState.INITIALIZING})
+    _, result = after(waiting, "retry@fraud-b#1")
+    assert result == "Ignored: fraud-b was not rejected"
+
+
+KNOWN = World(primary="fraud-b", history=("fraud-b", "fraud-a"))
+
+
+def test_rollback_to_rejects_what_the_spec_asks_for() -> None:
+    served = Rollout(
+        state=RolloutState.IDLE, stable="fraud-b", rejected=("fraud-a", "fraud-c"), pinned="fraud-c"
+    )
+    changed, result = after(served, "rollback-to@fraud-a#1", KNOWN)
+    assert (changed.rejected, changed.pinned, result) == (
+        ("fraud-c", "fraud-b"),
+        "fraud-a",
+        "Accepted",
+    )
+    why = changed.last_rollback
+    assert why is not None
+    assert (why.revision, why.reason, why.time) == ("fraud-b", "RolledBackTo", NOW)
+    assert why.message == "a command asked for fraud-a"
+
+
+@pytest.mark.parametrize(
+    ("revision", "stable", "result"),
+    [
+        ("fraud-x", "fraud-b", "Refused: there is no record of fraud-x"),
+        ("fraud-b", "fraud-b", "Ignored: fraud-b is what the spec asks for"),
+        ("fraud-a", None, "Ignored: nothing has served yet"),
+    ],
+)
+def test_rollback_to_needs_a_revision_to_return_to(
+    revision: str, stable: str | None, result: str
+) -> None:
+    served = Rollout(state=RolloutState.IDLE, stable=stable)
+    changed, said = after(served, f"rollback-to@{revision}#1", KNOWN)
+    assert said == result
+    assert changed.model_copy(update={"last_command": None}) == served
+
+
+@pytest.mark.parametrize("verb", ["promote", "promote-full", "pause", "resume", "abort"])
+def test_no_command_is_for_a_rollout_that_is_not_under_way(verb: str) -> None:
+    changed, result = after(ANALYZING, f"{verb}@fraud-c#1")
+    assert result == "Ignored: fraud-b is under way"
+    assert changed.model_copy(update={"last_command": None}) == ANALYZING
+
+
+def test_a_pause_in_the_spec_is_stronger_than_promote_full() -> None:
+    paused = having(state=RolloutState.PAUSED, paused_reason="Spec")
+    changed, result = after(paused, "promote-full@fraud-b#1")
+    assert (changed.forced, result) == (False, "Refused: spec.rollout.paused is true")
