@@ -15,7 +15,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from modelyard_operator.spec import FreezeSpec
 
-MONTHS: Final = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
+MONTHS: Final = (
+    *("", "JAN", "FEB", "MAR", "APR", "MAY", "JUN"),  # from 1
+    *("JUL", "AUG", "SEP", "OCT", "NOV", "DEC"),
+)
 WEEKDAYS: Final = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
 SUNDAY_TOO: Final = 7
 ANY: Final = "*"
@@ -62,7 +65,7 @@ class Cron:
             minutes=_parse_field("minute", minute, 0, 59),
             hours=_parse_field("hour", hour, 0, 23),
             days=_parse_field("day of month", day, 1, 31),
-            months=_parse_field("month", month, 1, 12, names=("", *MONTHS)),
+            months=_parse_field("month", month, 1, 12, names=MONTHS),
             weekdays=frozenset(number % SUNDAY_TOO for number in weekdays),
             either=not day.startswith(ANY) and not weekday.startswith(ANY),
         )

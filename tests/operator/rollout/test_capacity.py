@@ -61,6 +61,17 @@ def test_the_first_pod_of_the_candidate_is_made_room_for(mode: str, expected: in
 def test_the_only_pod_goes_only_where_that_is_asked_for(mode: str, expected: int | None) -> None:
     alone = replace(FULL_HOUSE, replicas={A: 1, B: 1}, placed={A: 1}, ready={A: 1})
     assert given_up(alone, mode, initial_replicas=1) == expected
+    assert given_up(alone, mode, initial_replicas=None) == expected
+
+
+def test_of_two_pods_one_can_be_spared() -> None:
+    two = replace(FULL_HOUSE, replicas={A: 2, B: 1}, placed={A: 2}, ready={A: 2})
+    assert given_up(two, initial_replicas=2) == 1
+
+
+def test_one_ready_pod_takes_no_traffic_from_a_revision_that_has_no_pod_to_spare() -> None:
+    more = replace(ONE_THERE, replicas={A: 1, B: 4}, placed={A: 1, B: 1}, ready={A: 1, B: 1})
+    assert exchange(asked(), WAITING.model_copy(update={"initial_replicas": 1}), more, NOW) is None
 
 
 def test_without_any_pod_of_stable_there_are_no_steps_left_to_take() -> None:
@@ -90,10 +101,12 @@ def test_the_next_pod_goes_when_the_traffic_has_followed() -> None:
         {"replicas": {A: 4, B: 2}},
         {"ready": {A: 1, B: 1}},
         {"ready": {B: 1}},
+        {"replicas": {B: 2}, "ready": {B: 1}},
     ],
     ids=[
         *("a pod still holds its device", "the weight is not confirmed"),
         *("the room is not taken", "stable has not shrunk", "one ready pod", "no ready pod"),
+        "no pod at all",
     ],
 )
 def test_no_second_pod_is_missing_at_any_time(change: dict[str, Any]) -> None:
@@ -133,7 +146,7 @@ def test_what_is_left_gives_way_to_home_one_pod_at_a_time() -> None:
     assert left_after(replace(STARVED, leaving=1)) is None
     assert left_after(replace(STARVED, unschedulable={})) is None
     assert left_after(replace(STARVED, ready={A: 1, B: 3})) is None
-    assert left_after(replace(STARVED, replicas={A: 1}, ready={})) is None
+    assert left_after(replace(STARVED, replicas={A: 1}, ready={}), "Exchange") is None
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,9 @@ def at(text: str) -> datetime:
     ],
 )
 def test_a_weekend_is_frozen_as_the_clock_of_the_wall_sees_it(now: str, until: str | None) -> None:
-    assert frozen_until([WEEKEND], at(now)) == (at(until) if until else None)
+    found = frozen_until([WEEKEND], at(now))
+    assert found == (at(until) if until else None)
+    assert found is None or found.tzinfo is UTC, "as status has it"
 
 
 def test_the_longest_of_several_windows_counts() -> None:
@@ -77,6 +79,8 @@ def test_the_usual_forms_of_an_expression(cron: str, now: str, open_: bool) -> N
         ("*/0 * * * *", "minute: expected 0 to 59, got '*/0'"),
         ("0, * * * *", "minute: expected a number, got ''"),
         ("-1 * * * *", "minute: expected a number, got ''"),
+        ("1-x * * * *", "minute: expected a number, got 'x'"),
+        ("*/x * * * *", "minute: expected a number, got 'x'"),
     ],
 )
 def test_what_is_no_expression(cron: str, says: str) -> None:
@@ -106,3 +110,43 @@ def test_the_last_match_is_the_one_that_a_look_at_every_day_finds(
     starts = [day.replace(hour=hour, minute=minute, second=0, microsecond=0) for day in days]
     fitting = [s for s in starts if s.isoweekday() % 7 == weekday and s <= moment]
     assert cron.last_before(moment, timedelta(days=7)) == max(fitting)
+
+
+def sets(cron: Cron) -> list[set[int]]:
+    return [set(one) for one in (cron.minutes, cron.hours, cron.days, cron.months, cron.weekdays)]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("7 8 9 10 3", [{7}, {8}, {9}, {10}, {3}]),
+        ("*/20 20-23/2 30/1 jan,MAR sun,6", [{0, 20, 40}, {20, 22}, {30, 31}, {1, 3}, {0, 6}]),
+        ("0-59/30 0 31 12 5-7", [{0, 30}, {0}, {31}, {12}, {5, 6, 0}]),
+    ],
+)
+def test_an_expression_is_five_sets_of_numbers(text: str, expected: list[set[int]]) -> None:
+    assert sets(Cron.parse(text)) == expected
+    assert Cron.parse(text).either
+    every = Cron.parse("* * * * *")
+    assert sets(every) == [set(range(*one)) for one in ((60,), (24,), (1, 32), (1, 13), (7,))]
+    assert not every.either
+    assert not Cron.parse("0 0 1 * */2").either
+    assert not Cron.parse("0 0 */2 * 1").either
+
+
+def test_the_last_match_may_lie_as_far_back_as_a_window_is_long() -> None:
+    monday = Cron.parse("0 23 * * 1")
+    moment = datetime.fromisoformat("2026-01-08T00:00:00")  # a Thursday
+    started = datetime.fromisoformat("2026-01-05T23:00:00")
+    assert monday.last_before(moment, timedelta(days=2)) == started
+    assert monday.last_before(moment, timedelta(days=1)) is None
+    assert monday.last_before(started, timedelta(0)) == started
+    early = started - timedelta(minutes=1)
+    assert monday.last_before(early, timedelta(days=6)) == started - timedelta(days=7)
+    often = Cron.parse("0,30 6,18 * * *")
+    assert often.last_before(datetime.fromisoformat("2026-01-08T18:29:00"), timedelta(0)) == (
+        datetime.fromisoformat("2026-01-08T18:00:00")
+    )
+    assert often.last_before(datetime.fromisoformat("2026-01-08T17:00:00"), timedelta(0)) == (
+        datetime.fromisoformat("2026-01-08T06:30:00")
+    )
