@@ -1,12 +1,37 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+import json
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from localcluster.addons.install import ARTIFACTS, DIGEST, render, unready
+from localcluster.addons import of_gateways
+from localcluster.addons.install import (
+    ARTIFACTS,
+    DIGEST,
+    install,
+    refuse_from_source,
+    render,
+    unready,
+)
+from localcluster.addons.published import published
+from localcluster.errors import LocalClusterError
+from localcluster.report import Report
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DEFINITION: Final = """\
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: NAME}
+"""
+POLICY: Final = """\
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: {name: safe-upgrades}
+"""
 VALUES = {
     "node_address": "10.77.0.1",
     "traefik_ip": "10.96.0.80",
@@ -16,15 +41,21 @@ VALUES = {
     "python_image": "python",
     "metrics_server_image": "metrics-server",
     "kubelet_tls": "--kubelet-insecure-tls",
+    "gateway_api_crds": DEFINITION.replace("NAME", "gateways"),
+    **of_gateways(["gateway-api"]),
 }
+"""Values of a cluster with every add-on."""
+CONDITIONS: Final = {"CustomResourceDefinition": "Established"}
 
 
-def status(*, generation: int = 1, available: str = "True", updated: int = 1) -> dict[str, Any]:
+def status(
+    *, generation: int = 1, available: str = "True", updated: int = 1, type_: str = "Available"
+) -> dict[str, Any]:
     return {
         "observedGeneration": generation,
         "replicas": 1,
         "updatedReplicas": updated,
-        "conditions": [{"type": "Available", "status": available}],
+        "conditions": [{"type": type_, "status": available}],
     }
 
 
@@ -33,7 +64,7 @@ def as_seen(objects: list[dict[str, Any]]) -> dict[tuple[str, str], dict[str, An
     seen = {}
     for item in copy.deepcopy(objects):
         item["metadata"]["generation"] = 1
-        item["status"] = status()
+        item["status"] = status(type_=CONDITIONS.get(item["kind"], "Available"))
         seen[item["kind"], item["metadata"]["name"]] = item
     return seen
 
@@ -85,3 +116,52 @@ def test_all_objects_of_an_addon_carry_one_digest() -> None:
     digests = {item["metadata"]["annotations"][DIGEST] for item in render("dns", VALUES)}
 
     assert len(digests) == 1
+
+
+def test_traefik_has_a_gateway_where_the_cluster_knows_what_that_is() -> None:
+    without = render("traefik", {**VALUES, **of_gateways(["traefik"])})
+    beside = render("traefik", VALUES)
+
+    kinds = {item["kind"] for item in beside} - {item["kind"] for item in without}
+    assert kinds == {"Gateway", "GatewayClass"}
+    (arguments,) = (
+        item["spec"]["template"]["spec"]["containers"][0]["args"]
+        for item in without
+        if item["kind"] == "Deployment"
+    )
+    assert "--providers.kubernetesgateway=false" in arguments
+    assert "--providers.kubernetesingressnginx=true" in arguments
+
+
+def test_definitions_are_applied_until_the_server_knows_them() -> None:
+    calls: list[tuple[str, ...]] = []
+    seen = as_seen(render("gateway-api", VALUES))
+
+    def kubectl(*arguments: str, stdin: str | None = None) -> str:
+        if arguments[0] == "get":
+            return json.dumps({"items": list(seen.values()) if calls else []})
+        kinds = [item["kind"] for item in json.loads(stdin)["items"]] if stdin else []
+        calls.append((arguments[0], *kinds))
+        return ""
+
+    install(kubectl, ["gateway-api"], VALUES, Report())
+
+    assert calls == [("apply", "CustomResourceDefinition"), ("wait",)]
+
+
+def test_only_the_definitions_of_a_module_are_taken(tmp_path: Path) -> None:
+    folder = tmp_path / "standard"
+    folder.mkdir()
+    (folder / "a.yaml").write_text(f"# a\n{DEFINITION.replace('NAME', 'a')}")
+    (folder / "b.yaml").write_text(f"# b\n{DEFINITION.replace('NAME', 'b')}")
+    (folder / "policy.yaml").write_text(POLICY)
+
+    objects = render("gateway-api", published({"gateway-api": tmp_path}))
+
+    assert [item["metadata"]["name"] for item in objects] == ["a", "b"]
+
+
+def test_other_providers_say_where_to_get_the_gateway_api() -> None:
+    refuse_from_source(["traefik"])
+    with pytest.raises(LocalClusterError, match=r"v1[0-9.]+/standard-install\.yaml"):
+        refuse_from_source(["traefik", "gateway-api"])

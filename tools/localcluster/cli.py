@@ -80,7 +80,8 @@ def up(
         str,
         typer.Option(
             help="Comma-separated: dns (names of Services), traefik (Ingresses of class nginx), s3 "
-            "(a bucket `models`), metrics-server (autoscaling on CPU). Remembered until `down`."
+            "(a bucket `models`), metrics-server (autoscaling on CPU), gateway-api (HTTPRoutes; "
+            "Traefik then has a Gateway, traefik/public). Remembered until `down`."
         ),
     ] = "",
 ) -> None:

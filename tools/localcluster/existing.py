@@ -41,8 +41,10 @@ class ExistingProvider:
         if not self._is_reachable():
             raise LocalClusterError(f"no cluster answers to {self.kubeconfig}")
         wanted = [name for name in addons.merge((), addons_wanted) if name not in UNSUPPORTED]
+        addons.refuse_from_source(wanted)
         # Empty addresses: the cluster knows which are free.
-        values = {**versions.PUBLIC_IMAGES, "traefik_ip": '""', "s3_ip": '""'}
+        values = {**versions.PUBLIC_IMAGES, **addons.of_gateways(wanted)}
+        values |= {"traefik_ip": '""', "s3_ip": '""'}
         values["kubelet_tls"] = "--kubelet-insecure-tls"
         addons.install(self.kubectl, wanted, values, self._report)
 

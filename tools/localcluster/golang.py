@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import platform
 import re
@@ -39,6 +40,8 @@ class Artifact:
         tags: Build tags.
         source: A folder with a module of ours to build instead.
         links: Names by which the one program of ``source`` is called.
+        module: The module that ``files`` are taken from, with its version.
+        files: Folders of that module that are kept beside the programs.
         minutes: What the first build takes on two cores, for the progress line.
     """
 
@@ -49,6 +52,8 @@ class Artifact:
     tags: str = ""
     source: Path | None = None
     links: tuple[str, ...] = ()
+    module: str = ""
+    files: tuple[str, ...] = ()
     minutes: float = 2
 
     def key(self) -> str:
@@ -58,6 +63,7 @@ class Artifact:
         )
         for file in ("go.mod", "go.sum", "main.go") if self.source else ():
             digest.update((self.source or Path()).joinpath(file).read_bytes())
+        digest.update("".join((self.module, *self.files)).encode())
         return f"{self.name}-{self.version}-{digest.hexdigest()[:8]}"
 
 
@@ -114,6 +120,13 @@ METRICS_SERVER: Final = Artifact(
     version=versions.METRICS_SERVER,
     packages=(f"sigs.k8s.io/metrics-server/cmd/metrics-server@v{versions.METRICS_SERVER}",),
 )
+GATEWAY_API: Final = Artifact(
+    name="gateway-api",
+    version=versions.GATEWAY_API,
+    module=f"sigs.k8s.io/gateway-api@v{versions.GATEWAY_API}",
+    files=("config/crd/standard",),
+    minutes=0.2,
+)
 
 
 def environment(cache: Cache) -> dict[str, str]:
@@ -168,8 +181,13 @@ def _build(cache: Cache, artifact: Artifact, target: Path) -> None:
     env = {**environment(cache), "GOBIN": str(target)}
     go = _go(cache)
     flags = [f"-ldflags={artifact.ldflags}", *([f"-tags={artifact.tags}"] if artifact.tags else [])]
-    if artifact.source is None:
+    if artifact.packages:
         run([go, "install", *flags, *artifact.packages], env=env)
+    if artifact.files:
+        module = json.loads(run([go, "mod", "download", "-json", artifact.module], env=env))
+        for folder in artifact.files:
+            shutil.copytree(Path(module["Dir"], folder), target / Path(folder).name)
+    if artifact.source is None:
         return
     program = target / artifact.source.name
     run([go, "build", *flags, "-o", str(program), "."], env=env, cwd=artifact.source)

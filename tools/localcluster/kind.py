@@ -45,6 +45,8 @@ class KindProvider:
 
     def up(self, addons_wanted: Sequence[str]) -> None:
         """Create the cluster unless it exists, start its node if that is stopped, add the rest."""
+        wanted = [name for name in addons.merge((), addons_wanted) if name not in ALLOWED]
+        addons.refuse_from_source(wanted)
         self.paths.root.mkdir(parents=True, exist_ok=True)
         if self.paths.name not in run(["kind", "get", "clusters"]).split():
             with self._report.step("create a kind cluster", "about 1 min"):
@@ -60,9 +62,9 @@ class KindProvider:
         )
         label = "nvidia.com/gpu.product=NVIDIA-L4"
         self.kubectl("label", "node", self._node(), label, "--overwrite")
-        wanted = [name for name in addons.merge((), addons_wanted) if name not in ALLOWED]
         values = {
             **versions.PUBLIC_IMAGES,
+            **addons.of_gateways(wanted),
             "traefik_ip": addons.TRAEFIK_ADDRESS,
             "s3_ip": addons.S3_ADDRESS,
             "kubelet_tls": "--kubelet-insecure-tls",

@@ -106,7 +106,7 @@ class LocalProvider:
         with self._report.step("node"):
             self._start_node(kubernetes, built["containerd"].result(), pause)
         self._load_addon_images(wanted, built)
-        values = self._addon_values()
+        values = self._addon_values(wanted, built)
         addons.install(self.kubectl, wanted, values, self._report, self._addon_answers)
         if "dns" in wanted:
             # After its role exists: refused once, it would wait long before it asks again.
@@ -309,8 +309,11 @@ class LocalProvider:
             return False
 
     @staticmethod
-    def _addon_values() -> dict[str, str]:
+    def _addon_values(wanted: Sequence[str], built: Mapping[str, Future[Path]]) -> dict[str, str]:
+        folders = {name: built[name].result() for name in wanted if name in addons.FROM_SOURCE}
         return {
+            **addons.of_gateways(wanted),
+            **addons.published(folders),
             "node_address": namespaces.NODE_ADDRESS,
             "traefik_ip": addons.TRAEFIK_ADDRESS,
             "s3_ip": addons.S3_ADDRESS,

@@ -12,6 +12,7 @@ COREDNS: Final = "1.14.2"
 METRICS_SERVER: Final = "0.9.0"
 VERSITYGW: Final = "1.8.0"
 TRAEFIK: Final = "3.7.15"
+GATEWAY_API: Final = "1.6.1"
 PAUSE: Final = "1"
 DEBIAN: Final = "bookworm"
 

@@ -1,12 +1,25 @@
 """Add-ons of a cluster: what tests and demos need besides Kubernetes itself."""
 
 from localcluster.addons.install import (
+    FROM_SOURCE,
     S3_ADDRESS,
     TRAEFIK_ADDRESS,
-    Kubectl,
     artifacts,
     install,
     merge,
+    of_gateways,
+    refuse_from_source,
 )
+from localcluster.addons.published import published
 
-__all__ = ["S3_ADDRESS", "TRAEFIK_ADDRESS", "Kubectl", "artifacts", "install", "merge"]
+__all__ = [
+    "FROM_SOURCE",
+    "S3_ADDRESS",
+    "TRAEFIK_ADDRESS",
+    "artifacts",
+    "install",
+    "merge",
+    "of_gateways",
+    "published",
+    "refuse_from_source",
+]

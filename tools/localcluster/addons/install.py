@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import yaml
 
-from localcluster import golang
+from localcluster import golang, versions
 from localcluster.errors import LocalClusterError
 from localcluster.processes import wait_until
 
@@ -23,26 +23,35 @@ if TYPE_CHECKING:
 FOLDER: Final = Path(__file__).parent
 ARTIFACTS: Final[dict[str, tuple[Artifact, ...]]] = {
     "dns": (golang.COREDNS,),
+    "gateway-api": (golang.GATEWAY_API,),
     "traefik": (),
     "s3": (golang.VERSITYGW,),
     "metrics-server": (golang.METRICS_SERVER,),
 }
 """Every add-on, in the order of installation, with the programs that it is built from."""
+FROM_SOURCE: Final = ("gateway-api",)
+"""Add-ons whose objects are read from their Go modules, which only the local provider has."""
 TRAEFIK_ADDRESS: Final = "10.96.0.80"
 S3_ADDRESS: Final = "10.96.0.90"
 """Fixed addresses of Services, where the tool makes the cluster."""
 MANAGED_BY: Final = "localcluster"
 DIGEST: Final = "modelyard.dev/manifest"
-WATCHED: Final = {"Service", "Deployment", "APIService"}
-"""Kinds whose presence and state tell whether an add-on works."""
+DEFINITION: Final = "CustomResourceDefinition"
+WATCHED: Final = {
+    "Service": "",
+    "Deployment": "Available",
+    "APIService": "Available",
+    DEFINITION: "Established",
+}
+"""Kinds whose presence tells whether an add-on works, and which condition does."""
 READY_TIMEOUT_S: Final = 120.0
 
 
-class Kubectl(Protocol):
-    """Runs kubectl against a cluster."""
+class Command(Protocol):
+    """Runs kubectl, or helm, against a cluster."""
 
     def __call__(self, *arguments: str, stdin: str | None = None) -> str:
-        """Run kubectl with these arguments and return what it prints."""
+        """Run it with these arguments and return what it prints."""
 
 
 def merge(recorded: Iterable[str], wanted: Iterable[str]) -> list[str]:
@@ -65,6 +74,29 @@ def artifacts(wanted: Sequence[str]) -> list[Artifact]:
     return [artifact for name in wanted for artifact in ARTIFACTS[name]]
 
 
+def refuse_from_source(wanted: Iterable[str]) -> None:
+    """Refuse what only the local provider can install.
+
+    Raises:
+        LocalClusterError: One of the add-ons is read from its Go module.
+    """
+    refused = [name for name in wanted if name in FROM_SOURCE]
+    if refused:
+        raise LocalClusterError(
+            f"{', '.join(refused)}: installed by the local provider only. Here, apply the project's "
+            "own release: https://github.com/kubernetes-sigs/gateway-api/releases/download/"
+            f"v{versions.GATEWAY_API}/standard-install.yaml"
+        )
+
+
+def of_gateways(wanted: Iterable[str]) -> dict[str, str]:
+    """Return what Traefik's manifest says of Gateways: nothing where the API is unknown."""
+    if "gateway-api" not in wanted:
+        return {"has_gateway_api": "false", "traefik_gateway": ""}
+    text = (FOLDER / "traefik-gateway.yaml").read_text(encoding="utf-8")
+    return {"has_gateway_api": "true", "traefik_gateway": text}
+
+
 def render(name: str, values: Mapping[str, str]) -> list[dict[str, Any]]:
     """Return an add-on's objects, each labelled and marked with the digest of all of them.
 
@@ -76,7 +108,8 @@ def render(name: str, values: Mapping[str, str]) -> list[dict[str, Any]]:
         Objects in the order in which they are applied.
     """
     text = Template((FOLDER / f"{name}.yaml").read_text(encoding="utf-8")).substitute(values)
-    objects: list[dict[str, Any]] = list(yaml.load_all(text, Loader=yaml.CSafeLoader))
+    documents = yaml.load_all(text, Loader=yaml.CSafeLoader)
+    objects: list[dict[str, Any]] = [document for document in documents if document]
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
     for item in objects:
         item["metadata"].setdefault("labels", {})["app.kubernetes.io/managed-by"] = MANAGED_BY
@@ -85,7 +118,7 @@ def render(name: str, values: Mapping[str, str]) -> list[dict[str, Any]]:
 
 
 def install(
-    kubectl: Kubectl,
+    kubectl: Command,
     wanted: Sequence[str],
     values: Mapping[str, str],
     report: Report,
@@ -117,12 +150,7 @@ def install(
         return
     with report.step(f"add-ons {', '.join(pending)}"):
         for name in pending:
-            bundle = {"apiVersion": "v1", "kind": "List", "items": manifests[name]}
-            kubectl(
-                *("apply", "--server-side", "--force-conflicts"),
-                *(f"--field-manager={MANAGED_BY}", "--filename=-"),
-                stdin=json.dumps(bundle),
-            )
+            _apply(kubectl, manifests[name])
         missing = dict(pending)
 
         def works() -> bool:
@@ -138,10 +166,29 @@ def install(
             )
 
 
-def observe(kubectl: Kubectl) -> dict[tuple[str, str], dict[str, Any]]:
+def _apply(kubectl: Command, manifest: Sequence[Mapping[str, Any]]) -> None:
+    """Apply an add-on's objects, its definitions first and until the API server knows them."""
+    kinds = [item for item in manifest if item["kind"] == DEFINITION]
+    if kinds:
+        _apply_all(kubectl, kinds)
+        names = [f"crd/{item['metadata']['name']}" for item in kinds]
+        kubectl("wait", "--for=condition=Established", "--timeout=60s", *names)
+    _apply_all(kubectl, [item for item in manifest if item["kind"] != DEFINITION])
+
+
+def _apply_all(kubectl: Command, items: Sequence[Mapping[str, Any]]) -> None:
+    if items:
+        kubectl(
+            *("apply", "--server-side", "--force-conflicts"),
+            *(f"--field-manager={MANAGED_BY}", "--filename=-"),
+            stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": items}),
+        )
+
+
+def observe(kubectl: Command) -> dict[tuple[str, str], dict[str, Any]]:
     """Return the add-ons' objects in the cluster, by kind and name."""
     listed = kubectl(
-        *("get", "services,deployments.apps,apiservices.apiregistration.k8s.io"),
+        *("get", "services,deployments.apps,apiservices.apiregistration.k8s.io,crds"),
         *("--all-namespaces", f"--selector=app.kubernetes.io/managed-by={MANAGED_BY}", "-o=json"),
     )
     return {(i["kind"], i["metadata"]["name"]): i for i in json.loads(listed)["items"]}
@@ -167,7 +214,8 @@ def _serves(live: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> bool:
     notes = live["metadata"].get("annotations", {})
     if notes.get(DIGEST) != wanted["metadata"]["annotations"][DIGEST]:
         return False
-    if wanted["kind"] == "Service":
+    needed = WATCHED[wanted["kind"]]
+    if not needed:
         return True
     status = live.get("status", {})
     if wanted["kind"] == "Deployment":
@@ -181,4 +229,4 @@ def _serves(live: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> bool:
         if seen != (live["metadata"]["generation"], replicas, replicas):
             return False
     conditions = {c["type"]: c["status"] for c in status.get("conditions", [])}
-    return conditions.get("Available") == "True"
+    return conditions.get(needed) == "True"
