@@ -117,8 +117,17 @@ class Cluster:
 
     async def read_config_map(self, namespace: str, name: str) -> Manifest | None:
         """Return a ConfigMap as it is now; None when there is none of the name."""
+        return await self.read(CONFIG_MAP, name, namespace)
+
+    async def read(self, kind: Kind, name: str, namespace: str | None = None) -> Manifest | None:
+        """Return an object as it is now; None when there is none of the name, or no such kind.
+
+        Raises:
+            ClusterForbiddenError: The operator may not see it.
+            ClusterError: Anything else.
+        """
         try:
-            return await self._send("get", CONFIG_MAP, name=name, namespace=namespace)
+            return await self._send("get", kind, name=name, namespace=namespace)
         except ClusterGoneError:
             return None
 

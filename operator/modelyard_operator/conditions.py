@@ -168,6 +168,20 @@ def _not_routed(seen: Pass) -> tuple[str, str] | None:
     return None
 
 
+def _routes_refused(seen: Pass) -> tuple[str, str] | None:
+    return seen.plan.unrouted
+
+
+def _dialect_changes(seen: Pass) -> tuple[str, str] | None:
+    leaving = seen.plan.traffic.proxy.leaving
+    if leaving is None:
+        return None
+    return "DialectChanging", (
+        f"the routes of dialect {leaving.dialect} serve until those of "
+        f"{seen.plan.traffic.proxy.dialect} are confirmed"
+    )
+
+
 def _routes_pending(seen: Pass) -> tuple[str, str] | None:
     if not seen.routes_match:
         return "RoutesPending", "the routes do not show yet what they should"
@@ -187,11 +201,19 @@ READY_CHECKS: Final[tuple[Check, ...]] = (
     _target_not_stable,
     _nothing_ready,
     _nobody_let_in,
+    _routes_refused,
+    _dialect_changes,
     _routes_pending,
     _routes_settling,
 )
 AVAILABLE_CHECKS: Final[tuple[Check, ...]] = (_suspended, _nothing_serves, _nobody_let_in)
-ROUTES_CHECKS: Final[tuple[Check, ...]] = (_suspended, _not_routed, _routes_pending)
+ROUTES_CHECKS: Final[tuple[Check, ...]] = (
+    _suspended,
+    _not_routed,
+    _routes_refused,
+    _dialect_changes,
+    _routes_pending,
+)
 
 
 def build_conditions(seen: Pass) -> list[Condition]:

@@ -9,6 +9,7 @@ from modelyard_operator.drift import differs
 from modelyard_operator.errors import InvalidSpecError, ModelyardOperatorError
 from modelyard_operator.failures import Failure
 from modelyard_operator.files import read_files
+from modelyard_operator.kinds import ROUTE_KINDS
 from modelyard_operator.observed import Observed
 from modelyard_operator.plan import Plan
 from modelyard_operator.resources import labels, names
@@ -30,8 +31,8 @@ from modelyard_operator.rollout.state import Ask, Rollout, RolloutState, World
 from modelyard_operator.runtime_contract import SUPPORTED_SCHEMES, scheme
 from modelyard_operator.settings import OperatorSettings
 from modelyard_operator.spec import ModelDeployment
-from modelyard_operator.traffic.capabilities import resolve_proxy, unsupported
-from modelyard_operator.traffic.ingress import render_ingresses
+from modelyard_operator.traffic.capabilities import unsupported
+from modelyard_operator.traffic.dialects import render_routes
 from modelyard_operator.traffic.plan import TrafficPlan
 
 Manifest = dict[str, Any]
@@ -64,7 +65,7 @@ def desired_state(observed: Observed, settings: OperatorSettings, now: datetime)
     """
     model_deployment = observed.model_deployment
     spec = model_deployment.spec
-    proxy = resolve_proxy(spec.exposure, settings)
+    proxy = observed.proxy(settings, now)
     before = Rollout.from_status(model_deployment.status)
     world = _with_refusal(observed.world(proxy), observed.rejection, before)
     target, problem = _target(observed, settings)
@@ -76,9 +77,8 @@ def desired_state(observed: Observed, settings: OperatorSettings, now: datetime)
     )
     before = _brought_up_to_date(observed, before, ask, world, now)
     rollout = decide(ask, before, world, now) if ask.target else before or Rollout()
-    match = spec.rollout.match
-    routes_to = backends(rollout, world, testers=bool(match))
-    traffic = TrafficPlan(spec.exposure, proxy, routes_to, match=match)
+    routes_to = backends(rollout, world, testers=bool(spec.rollout.match))
+    traffic = TrafficPlan(spec.exposure, proxy, routes_to, match=spec.rollout.match)
     revisions = _live_revisions(observed, rollout, target)
     sizes = {one.name: size(ask, rollout, world, one.name) for one in revisions}
     objects = [
@@ -95,6 +95,7 @@ def desired_state(observed: Observed, settings: OperatorSettings, now: datetime)
         problem=problem,
         failure=_failure(observed, rollout, target, problem),
         gaps=unsupported(spec, proxy),
+        unrouted=observed.unrouted(proxy),
         objects=(*objects, *routes),
         scales=_scales(observed, world, sizes),
         pod_annotations=_pod_annotations(observed, rollout, revisions),
@@ -246,14 +247,15 @@ def _routes(
     # Callers inside the cluster follow when all of the traffic has moved.
     selected = traffic.backends.whole or traffic.backends.primary or rollout.candidate
     services = [build_cluster_service(model_deployment, selected)] if selected else []
-    return [*services, *render_ingresses(model_deployment, traffic)]
+    return [*services, *render_routes(model_deployment, traffic)]
 
 
 def _routes_changed(observed: Observed, routes: list[Manifest]) -> bool:
-    wanted = {route["metadata"]["name"]: route for route in routes if route["kind"] == "Ingress"}
-    live = {name: child for (kind, name), child in observed.children.items() if kind == "Ingress"}
+    wanted = {(route["kind"], route["metadata"]["name"]): route for route in routes}
+    wanted = {place: route for place, route in wanted.items() if place[0] in ROUTE_KINDS}
+    live = {place: child for place, child in observed.children.items() if place[0] in ROUTE_KINDS}
     return wanted.keys() != live.keys() or any(
-        differs(route, live[name]) for name, route in wanted.items()
+        differs(route, live[place]) for place, route in wanted.items()
     )
 
 

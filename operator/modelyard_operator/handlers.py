@@ -13,8 +13,15 @@ import structlog
 
 from modelyard_operator import metrics
 from modelyard_operator.cluster import Cluster
+from modelyard_operator.errors import ClusterForbiddenError, ClusterGoneError
 from modelyard_operator.health import Health
-from modelyard_operator.kinds import CONFIG_MAP, OWNED_KINDS, WATCHED_KINDS, Kind
+from modelyard_operator.kinds import (
+    CONFIG_MAP,
+    OPTIONAL_KINDS,
+    OWNED_KINDS,
+    WATCHED_KINDS,
+    Kind,
+)
 from modelyard_operator.reconcile import Reconciler
 from modelyard_operator.resources import labels
 from modelyard_operator.scrape import Scraper
@@ -61,8 +68,8 @@ class Operator:
             cluster = await stack.enter_async_context(await Cluster.connect(settings.namespaces))
             scraper = await stack.enter_async_context(Scraper.connect())
             for kind in WATCHED_KINDS:
-                async for raw in cluster.list_all(kind):
-                    self.store.put(raw)
+                await self._take_in(cluster, kind)
+            self.store.absent = await self._absent(cluster)
             self._stack = stack.pop_all()
         for key in self.store.model_deployments():
             self.queue.add(key)
@@ -73,7 +80,25 @@ class Operator:
         sweep = sweep_forever(self.store, cluster, self.queue)
         self._tasks = [asyncio.create_task(task) for task in (*work, sweep)]
         self.health.ready = True
-        log.info("started", model_deployments=len(self.store.model_deployments()))
+        log.info("started", model_deployments=len(self.store.model_deployments()),
+                 absent=sorted(self.store.absent))  # fmt: skip
+
+    async def _take_in(self, cluster: Cluster, kind: Kind) -> None:
+        async for raw in cluster.list_all(kind):
+            self.store.put(raw)
+
+    async def _absent(self, cluster: Cluster) -> frozenset[str]:
+        """Take in the kinds that a cluster need not have; return those that it has not.
+
+        One that the operator's role does not list is as good as absent.
+        """
+        absent: set[str] = set()
+        for kind in OPTIONAL_KINDS:
+            try:
+                await self._take_in(cluster, kind)
+            except (ClusterGoneError, ClusterForbiddenError):
+                absent.add(kind.name)
+        return frozenset(absent)
 
     async def stop(self) -> None:
         """Stop the workers, then close the connection."""
@@ -103,6 +128,9 @@ def build_registry(operator: Operator) -> kopf.OperatorRegistry:
     async def on_startup(settings: kopf.OperatorSettings, **_: object) -> None:
         configure(settings)
         await operator.start()
+        for kind in OPTIONAL_KINDS:  # kopf looks for what it is to watch only after this
+            if kind.name not in operator.store.absent:
+                _watch(registry, kind, operator)
 
     @kopf.on.cleanup(registry=registry)
     async def on_cleanup(**_: object) -> None:
@@ -131,7 +159,7 @@ def configure(settings: kopf.OperatorSettings) -> None:
     settings.networking.error_backoffs = [1, 2, 4, 8, 15, 30, 30, 30]
     settings.queueing.error_delays = [1, 2, 5, 10, 30, 60]
     settings.process.ultimate_exiting_timeout = 10
-    for kind in OWNED_KINDS:
+    for kind in (*OWNED_KINDS, *OPTIONAL_KINDS):
         if kind is CONFIG_MAP:
             continue  # users' own hold handlers and golden requests, and carry no label of ours
         settings.watching.label_selectors[kind.group, kind.version, kind.plural] = labels.SELECTOR

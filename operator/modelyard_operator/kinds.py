@@ -39,8 +39,18 @@ CHILD_KINDS: Final = (
     Kind("networking.k8s.io", "v1", "ingresses", "Ingress"),
 )
 """Kinds of the children, in the order in which they are applied."""
+HTTP_ROUTE: Final = Kind("gateway.networking.k8s.io", "v1", "httproutes", "HTTPRoute")
+BACKEND_TRAFFIC_POLICY: Final = Kind(
+    "gateway.envoyproxy.io", "v1alpha1", "backendtrafficpolicies", "BackendTrafficPolicy"
+)
+OPTIONAL_KINDS: Final = (HTTP_ROUTE, BACKEND_TRAFFIC_POLICY)
+"""Kinds of children that not every cluster has; watched where they exist when the operator starts."""
+ROUTE_KINDS: Final = frozenset({"Ingress", *(kind.name for kind in OPTIONAL_KINDS)})
+"""Kinds that make up the routes: they go before what they name."""
 OWNED_KINDS: Final = (*CHILD_KINDS, POD)
 WATCHED_KINDS: Final = (MODEL_DEPLOYMENT, *OWNED_KINDS)
-BY_NAME: Final = {kind.name: kind for kind in WATCHED_KINDS}
+BY_NAME: Final = {kind.name: kind for kind in (*WATCHED_KINDS, *OPTIONAL_KINDS)}
 EVENT: Final = Kind("", "v1", "events", "Event")
 NODE: Final = Kind("", "v1", "nodes", "Node")
+GATEWAY: Final = Kind("gateway.networking.k8s.io", "v1", "gateways", "Gateway")
+GATEWAY_CLASS: Final = Kind("gateway.networking.k8s.io", "v1", "gatewayclasses", "GatewayClass")

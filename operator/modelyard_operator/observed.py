@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from modelyard_operator.analysis.findings import Findings
@@ -15,9 +16,12 @@ from modelyard_operator.resources.service import selected_revision
 from modelyard_operator.revision import Revision
 from modelyard_operator.rollout.judgement import Judgement, Verdict
 from modelyard_operator.rollout.state import World
+from modelyard_operator.rollout.transitions import SETTLE
+from modelyard_operator.settings import OperatorSettings
 from modelyard_operator.spec import AcceleratorSpec, ModelDeployment
-from modelyard_operator.traffic.capabilities import Proxy
-from modelyard_operator.traffic.ingress import backend_of, canary_weight_of
+from modelyard_operator.traffic.capabilities import splits
+from modelyard_operator.traffic.dialects import live_routes, read_routes
+from modelyard_operator.traffic.proxy import GatewayView, Problem, Proxy, Routed, resolve_proxy
 
 Manifest = dict[str, Any]
 ChildKey = tuple[str, str]
@@ -38,6 +42,7 @@ class Observed:
         events: The kubelet's Events by uid of the pod, of the pods that nothing else explains.
         inventory: Devices of the cluster, looked up while pods wait for one; None when unknown.
         locked_out: A ready pod says that it has no key to let anybody in with.
+        gateway: What was found out about the Gateway that the routes are attached to, if any is.
     """
 
     model_deployment: ModelDeployment
@@ -49,6 +54,7 @@ class Observed:
     events: Mapping[str, tuple[Manifest, ...]] = field(default_factory=dict)
     inventory: Inventory | None = None
     locked_out: bool = False
+    gateway: GatewayView | None = None
 
     @property
     def history(self) -> tuple[Revision, ...]:
@@ -108,25 +114,43 @@ class Observed:
         """Return what the cluster lacks for a revision's pods; None when each has its place."""
         return find_shortage(self.view(revision))
 
+    def proxy(self, settings: OperatorSettings, now: datetime) -> Proxy:
+        """Return the proxy that the routes are written for."""
+        traffic = self.model_deployment.status.get("traffic") or {}
+        shifted = traffic.get("lastShiftTime")
+        settled = shifted is None or now >= datetime.fromisoformat(shifted) + SETTLE
+        live = live_routes(self.model_deployment.name, self.children)
+        before = Routed(
+            resolved=traffic.get("dialect"),
+            profile=traffic.get("profile"),
+            live={dialect: routes.written_for for dialect, routes in live.items()},
+            confirmed={one for one, routes in live.items() if settled and not routes.problem},
+        )
+        return resolve_proxy(self.model_deployment.spec.exposure, settings, before, self.gateway)
+
+    def unrouted(self, proxy: Proxy) -> Problem | None:
+        """Return why a proxy does not have the routes that are written for it, or cannot."""
+        routes = read_routes(proxy, self.model_deployment.name, self.children)
+        return proxy.problem or routes.problem
+
     def world(self, proxy: Proxy) -> World:
         """Return what the rollout machine looks at."""
         name = self.model_deployment.name
         service = self.children.get(("Service", names.cluster_service(name)))
         selected = selected_revision(service) if service else None
-        ingress = self.children.get(("Ingress", names.ingress(name)))
-        canary = self.children.get(("Ingress", names.canary_ingress(name)))
-        primary = (backend_of(ingress) if ingress else None) if proxy.routed else selected
+        routes = read_routes(proxy.serving, name, self.children)
         return World(
             ready={revision: self.ready(revision) for revision in self.workloads},
             replicas={
                 revision: workload.get("spec", {}).get("replicas", 1)
                 for revision, workload in self.workloads.items()
             },
-            primary=primary,
-            canary=backend_of(canary) if canary else None,
-            canary_weight=canary_weight_of(canary) if canary else 0,
+            primary=routes.backends.primary if proxy.routed else selected,
+            canary=routes.backends.canary,
+            canary_weight=routes.backends.weight,
+            followed=routes.problem is None,
             selected=selected,
-            splits=proxy.splits,
+            splits=splits(proxy),
             judgement=self.findings.judgement,
             shadow=self.findings.shadow,
             signature_change=self.findings.signature_change,

@@ -10,6 +10,7 @@ from modelyard_operator.failures import Failure
 from modelyard_operator.revision import Revision
 from modelyard_operator.rollout.state import Rollout, World
 from modelyard_operator.traffic.plan import TrafficPlan
+from modelyard_operator.traffic.proxy import Problem
 
 Manifest = dict[str, Any]
 
@@ -26,6 +27,7 @@ class Plan:
         problem: Why the spec cannot be built; everything that serves stays as it is.
         failure: Why the target does not serve.
         gaps: One sentence for each feature that the proxy does not have.
+        unrouted: Why the proxy does not have the routes, or cannot.
         objects: Children to apply, in this order.
         scales: Replicas to set through ``/scale``, by Deployment; none where an autoscaler rules.
         pod_annotations: Annotations that pods should carry, by pod.
@@ -41,6 +43,7 @@ class Plan:
     problem: ModelyardOperatorError | None = None
     failure: Failure | None = None
     gaps: tuple[str, ...] = ()
+    unrouted: Problem | None = None
     objects: tuple[Manifest, ...] = ()
     scales: Mapping[str, int] = field(default_factory=dict)
     pod_annotations: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

@@ -28,7 +28,9 @@ from modelyard_operator.errors import (
 )
 from modelyard_operator.events import build_events
 from modelyard_operator.files import config_map_names
+from modelyard_operator.gateways import Gateways, asks_for_gateway
 from modelyard_operator.inquiry import Inquiry, asks_again
+from modelyard_operator.kinds import ROUTE_KINDS
 from modelyard_operator.observed import Observed
 from modelyard_operator.plan import Plan
 from modelyard_operator.resources import labels
@@ -36,7 +38,6 @@ from modelyard_operator.rollout.transitions import SETTLE
 from modelyard_operator.settings import OperatorSettings
 from modelyard_operator.status import build_status
 from modelyard_operator.store import Key, Store, controller_uid
-from modelyard_operator.traffic.capabilities import resolve_proxy
 from modelyard_operator.watch import Watch
 
 Manifest = dict[str, Any]
@@ -63,6 +64,7 @@ class Reconciler:
         settings: The operator's own settings.
         watch: Who asks the pods.
         inquiry: What is asked for, and not watched.
+        gateways: What is known of Gateways.
         callers: Who asks whether anybody can come in.
     """
 
@@ -71,6 +73,7 @@ class Reconciler:
     settings: OperatorSettings
     watch: Watch
     inquiry: Inquiry = field(init=False)
+    gateways: Gateways = field(init=False)
     callers: Callers = field(init=False)
     _accepted: dict[tuple[Key, str, str], tuple[str, str]] = field(default_factory=dict)
     """What the API server made of our last apply: hash and resourceVersion, so that a form of its
@@ -78,6 +81,7 @@ class Reconciler:
 
     def __post_init__(self) -> None:
         self.inquiry = Inquiry(self.cluster)
+        self.gateways = Gateways(self.cluster, self.settings, self.store)
         self.callers = Callers(self.watch.scraper)
 
     async def reconcile(self, key: Key) -> float | None:
@@ -95,7 +99,7 @@ class Reconciler:
             self._forget(key)
             return None
         now = datetime.now(UTC)
-        proxy = resolve_proxy(observed.model_deployment.spec.exposure, self.settings)
+        proxy = observed.proxy(self.settings, now)
         findings = await self.watch.look(key, observed, observed.world(proxy), now)
         observed = replace(observed, findings=findings)
         plan = desired_state(observed, self.settings, now)
@@ -118,6 +122,7 @@ class Reconciler:
         known = replace(observed, config_maps=references.contents(key))
         now = datetime.now(UTC)
         known = await self.inquiry.complete(known, now)
+        known = await self.gateways.complete(known, now)
         return replace(known, locked_out=await self.callers.locked_out(known, now))
 
     async def _write_status(self, observed: Observed, plan: Plan, now: datetime) -> bool:
@@ -233,7 +238,7 @@ def orphans(observed: Observed, plan: Plan) -> Iterable[Manifest]:
         and child["metadata"].get("labels", {}).get(labels.REVISION) not in plan.protected
         and "deletionTimestamp" not in child["metadata"]
     ]
-    return sorted(found, key=lambda child: child["kind"] != "Ingress")
+    return sorted(found, key=lambda child: child["kind"] not in ROUTE_KINDS)
 
 
 def _seconds_to_wake(observed: Observed, plan: Plan, now: datetime) -> float | None:
@@ -244,6 +249,7 @@ def _seconds_to_wake(observed: Observed, plan: Plan, now: datetime) -> float | N
         settled,
         observed.findings.due,
         asks_again(observed, now),
+        asks_for_gateway(observed, now),
         now + CALLERS_INTERVAL if observed.locked_out else None,
     )
     times = [moment for moment in moments if moment and moment > now]

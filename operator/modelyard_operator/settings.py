@@ -6,10 +6,15 @@ from typing import Final, Literal
 from pydantic import Field, PositiveInt
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from modelyard_operator.spec import ModelDeploymentSpec
+from modelyard_operator.spec import GatewayRef, ModelDeploymentSpec
 
-Profile = Literal["traefik-nginx", "ingress-nginx", "none"]
+IngressProfile = Literal["traefik-nginx", "ingress-nginx", "none"]
 """What stands behind an IngressClass; the class's controller string does not tell them apart."""
+GatewayProfile = Literal["envoy-gateway", "traefik", "generic"]
+"""What stands behind a GatewayClass; ``generic`` is trusted with the core of the Gateway API alone."""
+Profile = IngressProfile | GatewayProfile
+Dialect = Literal["Ingress", "Gateway"]
+"""Kinds of objects that routes are written as."""
 PullPolicy = Literal["Always", "IfNotPresent", "Never"]
 
 FORMATS_WITHOUT_TORCH: Final = frozenset({"ONNX", "Sklearn", "XGBoost", "LightGBM"})
@@ -50,10 +55,16 @@ class OperatorSettings(BaseSettings):
     runtime_image_pull_policy: PullPolicy = "IfNotPresent"
     allowed_registries: tuple[str, ...] = ()
     """Prefixes that ``spec.runtime.image`` may start with; empty means any."""
-    ingress_class_profiles: dict[str, Profile] = Field(default_factory=dict)
+    default_dialect: Literal["Auto", "Ingress", "Gateway"] = "Auto"
+    """What ``exposure.dialect: Auto`` means; Auto decides by what the object and these settings name."""
+    ingress_class_profiles: dict[str, IngressProfile] = Field(default_factory=dict)
     """Profile of each IngressClass; a class that is not listed gets no canary Ingress."""
     default_ingress_class: str = ""
     """Class of ModelDeployments that name none; empty leaves it to the cluster's default."""
+    gateway_class_profiles: dict[str, GatewayProfile] = Field(default_factory=dict)
+    """Profile of each GatewayClass; that of a class that is not listed follows from its controller."""
+    default_gateway: GatewayRef | None = None
+    """Gateway of ModelDeployments that name none; None: there is none."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     workers: PositiveInt = 8
     """Reconciles that may run at once."""
@@ -75,6 +86,6 @@ class OperatorSettings(BaseSettings):
             pull_policy=self.runtime_image_pull_policy,
         )
 
-    def profile(self, ingress_class: str) -> Profile:
+    def profile(self, ingress_class: str) -> IngressProfile:
         """Return what is known of the proxy behind a class; ``none`` when nothing is."""
         return self.ingress_class_profiles.get(ingress_class, "none")

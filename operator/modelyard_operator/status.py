@@ -11,6 +11,7 @@ from modelyard_operator.plan import Plan
 from modelyard_operator.resources import labels, names
 from modelyard_operator.rollout.status_part import format_time
 from modelyard_operator.spec import ModelDeployment
+from modelyard_operator.traffic.proxy import Proxy
 
 Manifest = dict[str, Any]
 
@@ -29,7 +30,7 @@ def build_status(observed: Observed, plan: Plan, now: datetime) -> Manifest:
     seen = Pass.of(observed, plan, last_shift, now)
     status: Manifest = {
         "observedGeneration": model_deployment.generation,
-        "addresses": build_addresses(model_deployment),
+        "addresses": build_addresses(model_deployment, plan.traffic.proxy),
         "replicas": sum(len(observed.pods_of(revision)) for revision in observed.workloads),
         "readyReplicas": sum(observed.ready(revision) for revision in observed.workloads),
         "selector": f"{labels.MODEL_DEPLOYMENT}={model_deployment.name}",
@@ -58,11 +59,15 @@ def last_shift_time(before: Mapping[str, Any], plan: Plan, now: datetime) -> dat
     return datetime.fromisoformat(kept) if kept else None
 
 
-def build_addresses(model_deployment: ModelDeployment) -> list[Manifest]:
-    """Return where requests go: one address a host, then the one inside the cluster."""
+def build_addresses(model_deployment: ModelDeployment, proxy: Proxy) -> list[Manifest]:
+    """Return where requests go: one address a host, then the one inside the cluster.
+
+    An Ingress brings its certificate, a Gateway has its own.
+    """
     exposure = model_deployment.spec.exposure
-    hosts = exposure.hosts if exposure.dialect != "None" else ()
-    scheme = "https" if exposure.tls else "http"
+    hosts = exposure.hosts if proxy.routed else ()
+    encrypted = proxy.found.encrypted if proxy.dialect == "Gateway" else exposure.tls is not None
+    scheme = "https" if encrypted else "http"
     external = [{"type": "External", "url": f"{scheme}://{host}{exposure.path}"} for host in hosts]
     service = names.cluster_service(model_deployment.name)
     inside = f"{names.service_url(service, model_deployment.namespace)}/"
@@ -70,9 +75,9 @@ def build_addresses(model_deployment: ModelDeployment) -> list[Manifest]:
 
 
 def _traffic(plan: Plan, last_shift: datetime | None) -> Manifest:
-    proxy = plan.traffic.proxy
+    proxy = plan.traffic.proxy.serving
     traffic: Manifest = {
-        "dialect": "Ingress" if proxy.routed else "None",
+        "dialect": proxy.dialect or "None",
         "profile": proxy.profile,
         "desiredWeights": _weights(plan.traffic.weights),
         "observedWeights": _weights(plan.world.weights),

@@ -30,10 +30,12 @@ class Store:
 
     Attributes:
         references: ConfigMaps of users that ModelDeployments take files from.
+        absent: Names of kinds that could not be listed when the operator started.
     """
 
     def __init__(self) -> None:
         self.references = References()
+        self.absent: frozenset[str] = frozenset()
         self._model_deployments: dict[Key, Manifest] = {}
         self._children: defaultdict[Key, dict[ChildKey, Manifest]] = defaultdict(dict)
         self._rejections: dict[Key, tuple[int, ModelyardOperatorError]] = {}

@@ -10,7 +10,7 @@ from modelyard_operator import metrics
 from modelyard_operator.cluster import Cluster
 from modelyard_operator.errors import ClusterConflictError, ModelyardOperatorError
 from modelyard_operator.health import Health
-from modelyard_operator.kinds import WATCHED_KINDS
+from modelyard_operator.kinds import OPTIONAL_KINDS, WATCHED_KINDS
 from modelyard_operator.reconcile import Reconciler
 from modelyard_operator.store import Key, Store
 from modelyard_operator.workqueue import WorkQueue
@@ -58,7 +58,8 @@ async def sweep_forever(store: Store, cluster: Cluster, queue: WorkQueue[Key]) -
     """Hold the store against complete lists, since a cut watch may have missed deletions."""
     while True:
         await asyncio.sleep(SWEEP_INTERVAL_S)
-        for kind in WATCHED_KINDS:
+        optional = [kind for kind in OPTIONAL_KINDS if kind.name not in store.absent]
+        for kind in (*WATCHED_KINDS, *optional):
             known = store.uids(kind.name)
             try:
                 listed = [raw async for raw in cluster.list_all(kind)]

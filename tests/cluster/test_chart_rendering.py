@@ -5,7 +5,16 @@ from typing import Any
 
 import pytest
 
-from modelyard_operator.kinds import CHILD_KINDS, EVENT, MODEL_DEPLOYMENT, NODE, POD
+from modelyard_operator.kinds import (
+    CHILD_KINDS,
+    EVENT,
+    GATEWAY,
+    GATEWAY_CLASS,
+    MODEL_DEPLOYMENT,
+    NODE,
+    OPTIONAL_KINDS,
+    POD,
+)
 from modelyard_operator.settings import OperatorSettings
 from testkit.chart import CHART, pick, render, run_helm
 from testkit.crd import load_crd
@@ -29,6 +38,9 @@ MATRIX: dict[str, dict[str, Any]] = {
         "runtime": {"image": "mirror/runtime:1", "slimImage": "mirror/runtime:2"},
         "ingressClassProfiles": {"nginx": "ingress-nginx", "traefik": "traefik-nginx"},
         "defaultIngressClass": "nginx",
+        "defaultDialect": "Gateway",
+        "defaultGateway": {"name": "public", "namespace": "infra"},
+        "gatewayClassProfiles": {"eg": "envoy-gateway"},
         "allowedRegistries": ["mirror/"],
         "logLevel": "DEBUG",
         "workers": 2,
@@ -48,7 +60,8 @@ OWN = {"get", "list", "watch", "create", "patch", "delete"}
 
 def _needed() -> set[tuple[str, str, str]]:
     """What the operator's code calls: watches of its kinds, and the verbs of its cluster module."""
-    needs = {(kind.group, kind.plural): OWN for kind in CHILD_KINDS}
+    needs = {(kind.group, kind.plural): OWN for kind in (*CHILD_KINDS, *OPTIONAL_KINDS)}
+    needs[GATEWAY.group, GATEWAY.plural] = {"get"}
     needs[MODEL_DEPLOYMENT.group, MODEL_DEPLOYMENT.plural] = {"get", "list", "watch"}
     needs[MODEL_DEPLOYMENT.group, f"{MODEL_DEPLOYMENT.plural}/status"] = {"patch"}
     # For blockOwnerDeletion, which the children's owner references set.
@@ -94,6 +107,9 @@ def test_the_environment_is_what_the_settings_read(
     settings = OperatorSettings()
     assert settings.namespaces == tuple(values.get("watchNamespaces", ()))
     assert settings.ingress_class_profiles == values.get("ingressClassProfiles", {})
+    assert settings.gateway_class_profiles == values.get("gatewayClassProfiles", {})
+    assert (settings.default_gateway is not None) is ("defaultGateway" in values)
+    assert settings.default_dialect == values.get("defaultDialect", "Auto")
     assert settings.allowed_registries == tuple(values.get("allowedRegistries", ()))
     assert settings.log_level == values.get("logLevel", "INFO")
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
@@ -103,7 +119,10 @@ def test_the_environment_is_what_the_settings_read(
 def test_cluster_wide_it_gets_what_it_calls_and_no_more() -> None:
     objects = render()
     (role,) = _operator_roles(objects, "ClusterRole")
-    assert _granted(role["rules"]) == _needed() | {(NODE.group, NODE.plural, "list")}
+    assert _granted(role["rules"]) == _needed() | {
+        (NODE.group, NODE.plural, "list"),
+        (GATEWAY_CLASS.group, GATEWAY_CLASS.plural, "get"),
+    }
     assert pick(objects, "Role") == []
     (binding,) = pick(objects, "ClusterRoleBinding")
     (account,) = pick(objects, "ServiceAccount")

@@ -19,9 +19,9 @@ from modelyard_operator.rollout.routing import Backends
 from modelyard_operator.runtime_contract import runtime_environment
 from modelyard_operator.settings import OperatorSettings
 from modelyard_operator.spec import ModelDeployment, ModelDeploymentSpec
-from modelyard_operator.traffic.capabilities import resolve_proxy
 from modelyard_operator.traffic.ingress import render_ingresses
 from modelyard_operator.traffic.plan import TrafficPlan
+from modelyard_operator.traffic.proxy import resolve_proxy
 from testkit.crd import CRD_FILE, ROOT, load_crd, object_schema, spec_schema, status_schema, walk
 
 Schema = dict[str, Any]

@@ -1,11 +1,18 @@
 from typing import Any, cast
 
 import kopf
+import pytest
 
+from modelyard_operator.errors import (
+    ClusterForbiddenError,
+    ClusterGoneError,
+    ModelyardOperatorError,
+)
 from modelyard_operator.handlers import DEBOUNCE_S, Operator, configure
-from modelyard_operator.kinds import OWNED_KINDS
+from modelyard_operator.kinds import OPTIONAL_KINDS, OWNED_KINDS
 from modelyard_operator.resources import labels
 from modelyard_operator.store import Key
+from testkit.operator_cluster import RecordingCluster
 from testkit.operator_objects import config_map, operator_settings, pod
 
 READER = Key("ml", "reader")
@@ -41,11 +48,24 @@ def test_a_config_map_of_a_user_concerns_those_that_name_it() -> None:
     assert noted("DELETED", config_map("hooks")) == [(READER, DEBOUNCE_S)]
 
 
+@pytest.mark.parametrize("error", [ClusterGoneError, ClusterForbiddenError])
+async def test_kinds_that_a_cluster_need_not_have_may_be_absent(
+    error: type[ModelyardOperatorError],
+) -> None:
+    cluster = RecordingCluster()
+    route = pod("fraud-a") | {"kind": "HTTPRoute"}
+    cluster.objects["HTTPRoute", "fraud"] = route
+    cluster.failing["list", "BackendTrafficPolicy"] = error("there is none")
+    operator = Operator(operator_settings())
+    assert await operator._absent(cluster) == {"BackendTrafficPolicy"}
+    assert operator.store.uids("HTTPRoute") == {route["metadata"]["uid"]}
+
+
 def test_all_but_config_maps_are_watched_by_label() -> None:
     settings = kopf.OperatorSettings()
     configure(settings)
     selectors = settings.watching.label_selectors
     assert set(selectors.values()) == {labels.SELECTOR}
     assert {selector.any_name for selector in selectors} == {
-        kind.plural for kind in OWNED_KINDS if kind.name != "ConfigMap"
+        kind.plural for kind in (*OWNED_KINDS, *OPTIONAL_KINDS) if kind.name != "ConfigMap"
     }

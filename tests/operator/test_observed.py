@@ -9,9 +9,9 @@ from modelyard_operator.resources.workload import build_workload
 from modelyard_operator.revision import build_controller_revision, target_revision
 from modelyard_operator.rollout.judgement import Judgement, Verdict
 from modelyard_operator.rollout.routing import Backends
-from modelyard_operator.traffic.capabilities import resolve_proxy
 from modelyard_operator.traffic.ingress import render_ingresses
 from modelyard_operator.traffic.plan import TrafficPlan
+from modelyard_operator.traffic.proxy import resolve_proxy
 from testkit.operator_objects import (
     EXPOSED,
     live,

@@ -7,7 +7,6 @@ import pytest
 
 from modelyard_operator.rollout.evidence import Evidence, MetricEvidence
 from modelyard_operator.rollout.judgement import Judgement, Verdict
-from modelyard_operator.traffic.capabilities import resolve_proxy
 from testkit.operator_cluster import Bench, Clock
 from testkit.operator_objects import EXPOSED, operator_settings, raw_model_deployment
 
@@ -48,9 +47,7 @@ class Traffic(Bench):
     async def judgement(self) -> Judgement:
         observed = self.store.observe(self.key)
         assert observed is not None
-        world = observed.world(
-            resolve_proxy(observed.model_deployment.spec.exposure, self.settings)
-        )
+        world = observed.world(observed.proxy(self.settings, Clock.at))
         before = Clock.at - timedelta(milliseconds=1)  # else it would be a scrape
         findings = await self.reconciler.watch.look(self.key, observed, world, before)
         assert findings.judgement is not None

@@ -20,7 +20,7 @@ from modelyard_operator.settings import OperatorSettings
 from modelyard_operator.spec import ModelDeployment
 from modelyard_operator.store import Key, Store
 from modelyard_operator.watch import Watch
-from testkit.operator_objects import NOW, live, operator_settings, pod
+from testkit.operator_objects import NOW, accepted, live, operator_settings, pod
 from testkit.operator_pods import AnsweringPod, AnsweringPods
 
 Manifest = dict[str, Any]
@@ -52,6 +52,8 @@ class RecordingCluster(Cluster):
         self.nodes: list[Manifest] = []
         self.pods_on: dict[str, list[Manifest]] = {}
         self.questions: list[str] = []
+        self.accepts: bool | None = True
+        """What Gateways say of a route as soon as it is written; None: they say nothing."""
         self._version = 10
 
     def _write(self, verb: str, kind: str, name: str) -> None:
@@ -69,6 +71,8 @@ class RecordingCluster(Cluster):
         self.forced[place] = force
         before = self.objects.get(place, {}).get("spec", {}).get("replicas")
         made = live(manifest, version=self.next_version(), replicas=before)
+        if place[0] == "HTTPRoute" and self.accepts is not None:
+            made = accepted(made, status=str(self.accepts))
         self.objects[place] = made
         return copy.deepcopy(made)
 
@@ -99,6 +103,12 @@ class RecordingCluster(Cluster):
         assert namespace == "ml"
         self.reads.append(name)
         return copy.deepcopy(self.objects.get(("ConfigMap", name)))
+
+    async def read(self, kind: Kind, name: str, namespace: str | None = None) -> Manifest | None:
+        self.questions.append(f"{kind.name} {namespace}/{name}" if namespace else name)
+        if error := self.failing.get(("read", kind.name)):
+            raise error
+        return copy.deepcopy(self.objects.get((kind.name, name)))
 
     async def delete(self, child: Manifest) -> None:
         self._write("delete", child["kind"], child["metadata"]["name"])

@@ -82,6 +82,15 @@ def live(manifest: Manifest, *, version: int = 1, replicas: int | None = None) -
     return made
 
 
+def accepted(route: Manifest, **changes: Any) -> Manifest:
+    """An HTTPRoute once its Gateway has taken it over; ``changes`` are those of its conditions."""
+    made = live(route, version=int(route["metadata"].get("resourceVersion", 1)))
+    said = {"status": "True", "reason": "Accepted", "observedGeneration": 1, **changes}
+    conditions = [said | {"type": type_} for type_ in ("Accepted", "ResolvedRefs")]
+    parents = [{"parentRef": made["spec"]["parentRefs"][0], "conditions": conditions}]
+    return made | {"status": {"parents": parents}}
+
+
 def pod(
     revision: str,
     name: str | None = None,

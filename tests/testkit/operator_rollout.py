@@ -41,6 +41,9 @@ class Cluster:
     routed: bool = True
     splits: bool = True
     autoscaled: bool = False
+    joined: bool = False
+    """One object holds primary and canary, as an HTTPRoute does, and its proxy may take its time."""
+    follows: bool = True
     devices: int | None = None
     """Pods that find room in all; None is no limit."""
     replicas: dict[str, int] = field(default_factory=dict)
@@ -61,6 +64,7 @@ class Cluster:
             primary=self.primary if self.routed else self.selected,
             canary=self.canary[0] if self.canary else None,
             canary_weight=self.canary[1] if self.canary else 0,
+            followed=self.follows or not (self.joined and self.primary),
             selected=self.selected,
             splits=self.routed and self.splits,
             placed=dict(self.placed),
@@ -154,6 +158,7 @@ class Simulation:
 
     def settle(self, limit: int = 600) -> None:
         """Let everything that can become ready do so, and time pass, until nothing moves."""
+        self.cluster.follows = True
         for _ in range(limit):
             moved = self.reconcile()
             before = self.cluster.world()
@@ -288,6 +293,13 @@ class Simulation:
             yield
         if not cluster.routed or wanted.primary is None:
             return
+        if cluster.joined:
+            canary = self._canary(wanted)
+            canary = None if canary and canary[0] == wanted.primary else canary
+            if (cluster.primary, cluster.canary) != (wanted.primary, canary):
+                self._write_route(rollout, primary=wanted.primary, canary=canary)
+                yield
+            return
         if cluster.primary != wanted.primary:
             self._write_route(rollout, primary=wanted.primary)
             yield
@@ -318,7 +330,8 @@ class Simulation:
         cluster = self.cluster
         keep = cluster.routed and not self.ask.suspended and wanted.primary is not None
         if cluster.primary and not keep:
-            self._write_route(rollout, primary=None)
+            gone = {"primary": None, "canary": None} if cluster.joined else {"primary": None}
+            self._write_route(rollout, **gone)
             yield
         if cluster.canary and not (keep and self._canary(wanted)):
             self._write_route(rollout, canary=None)

@@ -93,6 +93,7 @@ class RolloutMachine(RuleBasedStateMachine):
         routed=st.sampled_from([True, True, True, False]),
         splits=st.sampled_from([True, True, False]),
         autoscaled=st.booleans(),
+        joined=st.booleans(),
         policy=policies,
         replicas=st.integers(1, 4),
         room=st.sampled_from([None, None, 0, 0, 1, 2, 4]),
@@ -106,6 +107,7 @@ class RolloutMachine(RuleBasedStateMachine):
         routed: bool,
         splits: bool,
         autoscaled: bool,
+        joined: bool,
         policy: dict[str, Any],
         replicas: int,
         room: int | None,
@@ -115,7 +117,7 @@ class RolloutMachine(RuleBasedStateMachine):
     ) -> None:
         ask = ask_for(REVISIONS[0], replicas=replicas, **policy)
         devices = None if room is None else replicas + room
-        cluster = Cluster(routed, splits, autoscaled, devices)
+        cluster = Cluster(routed, splits, autoscaled, joined, devices=devices)
         self.sim = Simulation(ask, cluster, source=source)
         self.sim.quality = dict(zip(REVISIONS, ("good", *qualities[1:]), strict=True))
         self.commands = 0
@@ -307,6 +309,11 @@ class RolloutMachine(RuleBasedStateMachine):
         """Somebody deletes a route by hand."""
         if self.sim.cluster.canary and self.sim.cluster.canary[0] == revision:
             self.sim.cluster.canary = None
+
+    @rule(follows=st.booleans())
+    def proxy_follows(self, *, follows: bool) -> None:
+        """The proxy takes the routes over, or does not get round to it."""
+        self.sim.cluster.follows = follows
 
     @rule(splits=st.booleans())
     def proxy_mapped(self, *, splits: bool) -> None:

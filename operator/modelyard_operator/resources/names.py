@@ -40,6 +40,11 @@ def canary_ingress(model_deployment: str) -> str:
     return f"{model_deployment}-canary"
 
 
+def http_route(model_deployment: str) -> str:
+    """The HTTPRoute, and the policies that are attached to it."""
+    return model_deployment
+
+
 def service_url(service: str, namespace: str) -> str:
     """Address of a Service for who is inside the cluster, without a slash at its end."""
     return f"http://{service}.{namespace}.svc"

@@ -21,11 +21,11 @@ from modelyard_operator.rollout.transitions import (
 def promoting(ask: Ask, rollout: Rollout, world: World, now: datetime) -> Rollout:
     """Move the primary route over, then drop the canary route; each time the proxies follow."""
     if rollout.weight:
-        if world.primary != rollout.stable:
+        if world.primary != rollout.stable or not world.followed:
             return rollout
         gone = rollout.model_copy(update={"weight": 0, "next_step_time": None})
         return settling(rollout, now) or gone
-    if world.canary is not None:
+    if world.canary is not None or not world.followed:
         return rollout
     if (waiting := settling(rollout, now)) is not None:
         return waiting
@@ -54,7 +54,7 @@ def returned(rollout: Rollout, reason: str, message: str, now: datetime) -> Roll
 def rolling_back(ask: Ask, rollout: Rollout, world: World, now: datetime) -> Rollout:
     """Bring traffic home, and let the proxies follow before the pods that it leaves go."""
     home, left = returns_to(rollout)
-    if world.canary is not None or world.primary not in {None, home}:
+    if world.canary is not None or world.primary not in {None, home} or not world.followed:
         return _made_room(ask, rollout, world)
     if rollout.previous is not None and world.weights == {home: FULL}:
         changes = {"stable": home, "candidate": left, "previous": None, "fallback": None}

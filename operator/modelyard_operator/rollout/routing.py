@@ -55,7 +55,9 @@ def backends(rollout: Rollout, world: World, *, testers: bool = False) -> Backen
 def confirmed(rollout: Rollout, world: World) -> bool:
     """Tell whether the routes give the candidate the weight that was written down."""
     weights = {rollout.stable: FULL - rollout.weight, rollout.candidate: rollout.weight}
-    return world.weights == {name: weight for name, weight in weights.items() if weight}
+    return world.followed and world.weights == {
+        name: weight for name, weight in weights.items() if weight
+    }
 
 
 def stable_down(rollout: Rollout, world: World) -> bool:

@@ -209,6 +209,7 @@ class World:
         primary: Revision that the primary route names; None without a route.
         canary: Revision that the canary route names; None without one.
         canary_weight: Percent that the canary route gives.
+        followed: The proxy has the routes as they are, as far as it says.
         selected: Revision that the Service for callers inside the cluster selects.
         splits: The route can divide traffic between two revisions.
         placed: Pods of each live revision that have a node.
@@ -229,6 +230,7 @@ class World:
     primary: str | None = None
     canary: str | None = None
     canary_weight: int = 0
+    followed: bool = True
     selected: str | None = None
     splits: bool = True
     placed: Mapping[str, int] = field(default_factory=dict)

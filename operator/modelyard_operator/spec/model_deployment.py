@@ -177,11 +177,26 @@ class RateLimitSpec(Spec):
     concurrency: int | None = None
 
 
+class GatewayRef(Spec):
+    """A Gateway, and one of its listeners if not all that fit are meant.
+
+    Attributes:
+        name: Name of the Gateway.
+        namespace: Its namespace; None is the ModelDeployment's own.
+        section_name: Name of the listener.
+    """
+
+    name: str
+    namespace: str | None = None
+    section_name: str | None = None
+
+
 class ExposureSpec(Spec):
     """How requests from outside reach the model."""
 
-    dialect: Literal["Auto", "Ingress", "None"] = "Auto"
+    dialect: Literal["Auto", "Ingress", "Gateway", "None"] = "Auto"
     ingress_class_name: str | None = None
+    gateway_ref: GatewayRef | None = None
     hosts: tuple[str, ...] = ()
     path: str = "/"
     annotations: dict[str, str] = {}

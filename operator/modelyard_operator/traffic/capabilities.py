@@ -1,84 +1,103 @@
 """What each proxy profile can do; what it cannot is reported in ``FeaturesUnsupported``.
 
+``native``: the proxy does it. ``runtime``: the model server does it, behind any proxy alike. ``no``:
+nobody does, and status says so.
+
 Sources: the annotation tables of ingress-nginx v1.15 and of Traefik's nginx provider v3.7, which is
-the first that honours the canary annotations.
+the first that honours the canary annotations; the Gateway API v1.6; Envoy Gateway v1.9. Traefik's
+provider for the Gateway API accepts time-outs and ignores them.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Literal
 
-from modelyard_operator.settings import OperatorSettings, Profile
-from modelyard_operator.spec import DEFAULT_STEPS, ExposureSpec, ModelDeploymentSpec
+from modelyard_operator.settings import Profile
+from modelyard_operator.spec import DEFAULT_STEPS, ModelDeploymentSpec
+from modelyard_operator.traffic.proxy import Proxy
 
+Support = Literal["native", "runtime", "no"]
 
-@dataclass(frozen=True)
-class Capabilities:
-    """Features of a profile.
+STEPS: Final = "rollout.steps"
+MATCH: Final = "rollout.match"
+SHADOW: Final = "rollout.shadow"
+TIMEOUT: Final = "exposure.timeoutSeconds"
+BODY: Final = "exposure.maxBodyBytes"
+TLS: Final = "exposure.tls"
+AUTH: Final = "exposure.auth"
+RATE: Final = "exposure.rateLimit"
 
-    Attributes:
-        canary: Divides the traffic of one route between two Services, in percent.
-        annotations: Honours the time-out and body-size annotations of ingress-nginx.
-    """
-
-    canary: bool
-    annotations: bool
-
-
-CAPABILITIES: Final[Mapping[Profile, Capabilities]] = MappingProxyType(
+_LOSSES: Final = MappingProxyType(
     {
-        "traefik-nginx": Capabilities(canary=True, annotations=True),
-        "ingress-nginx": Capabilities(canary=True, annotations=True),
-        "none": Capabilities(canary=False, annotations=False),
+        STEPS: "a candidate takes over at once when it is ready",
+        MATCH: "no header reaches a candidate",
+        TIMEOUT: "the proxy's own limits apply",
+        TLS: "the listeners of the Gateway hold the certificates",
+    }
+)
+"""What becomes of a field that a profile says ``no`` to."""
+
+_PROFILES: Final[tuple[Profile, ...]] = (
+    *("traefik-nginx", "ingress-nginx", "none"),
+    *("envoy-gateway", "traefik", "generic"),
+)
+_TABLE: Final[Mapping[str, tuple[Support, ...]]] = MappingProxyType(
+    {
+        STEPS: ("native", "native", "no", "native", "native", "native"),
+        MATCH: ("native", "native", "no", "native", "native", "native"),
+        SHADOW: ("runtime", "runtime", "runtime", "runtime", "runtime", "runtime"),
+        TIMEOUT: ("native", "native", "no", "native", "no", "no"),
+        BODY: ("native", "native", "runtime", "runtime", "runtime", "runtime"),
+        TLS: ("native", "native", "native", "no", "no", "no"),
+        AUTH: ("runtime", "runtime", "runtime", "runtime", "runtime", "runtime"),
+        RATE: ("runtime", "runtime", "runtime", "runtime", "runtime", "runtime"),
+    }
+)
+CAPABILITIES: Final[Mapping[Profile, Mapping[str, Support]]] = MappingProxyType(
+    {
+        profile: MappingProxyType({feature: row[place] for feature, row in _TABLE.items()})
+        for place, profile in enumerate(_PROFILES)
     }
 )
 
 
-@dataclass(frozen=True)
-class Proxy:
-    """The proxy that a ModelDeployment's routes are written for.
-
-    Attributes:
-        ingress_class: Name of the IngressClass; empty leaves it to the cluster's default.
-        profile: What is known of the proxy behind it.
-        routed: There is a route at all.
-    """
-
-    ingress_class: str
-    profile: Profile
-    routed: bool
-
-    @property
-    def splits(self) -> bool:
-        """Whether traffic can be divided."""
-        return self.routed and CAPABILITIES[self.profile].canary
-
-
-def resolve_proxy(exposure: ExposureSpec, settings: OperatorSettings) -> Proxy:
-    """Tell which proxy serves an exposure."""
-    ingress_class = exposure.ingress_class_name or settings.default_ingress_class
-    routed = bool(exposure.hosts) and exposure.dialect != "None"
-    return Proxy(ingress_class, settings.profile(ingress_class), routed)
+def splits(proxy: Proxy) -> bool:
+    """Tell whether traffic can be divided."""
+    return proxy.routed and CAPABILITIES[proxy.profile][STEPS] == "native"
 
 
 def unsupported(spec: ModelDeploymentSpec, proxy: Proxy) -> tuple[str, ...]:
-    """Return one sentence for each feature asked for that the proxy does not have."""
-    takes_over = "a candidate takes over at once when it is ready"
-    pinned = "rollout.match: {}; no header reaches a candidate"
-    if not proxy.routed:
-        # The default steps are nobody's wish, so that a minimal object is not told of them.
-        asked = spec.rollout.steps not in {DEFAULT_STEPS, DEFAULT_STEPS[-1:]}
-        no_route = "there is no external route to divide"
-        return (
-            *(f"rollout.steps: {no_route}; {takes_over}",) * asked,
-            *(pinned.format(no_route),) * bool(spec.rollout.match),
+    """Return one sentence for each feature asked for that nobody provides."""
+    row = CAPABILITIES[proxy.profile]
+    lost = [name for name in row if row[name] == "no"] if proxy.routed else [STEPS, MATCH]
+    why = _why(proxy)
+    gaps = [f"{name}: {why}; {_LOSSES[name]}" for name in lost if _asked(spec, name, proxy)]
+    exposure = spec.exposure
+    if exposure.dialect == "Auto" and exposure.gateway_ref and proxy.dialect == "Ingress":
+        gaps.append(
+            "exposure.gatewayRef: Auto was resolved to Ingress before; "
+            "it counts with exposure.dialect: Gateway"
         )
-    gaps: list[str] = []
-    named = f"IngressClass {proxy.ingress_class or '(cluster default)'} has no profile"
-    if not CAPABILITIES[proxy.profile].canary:
-        gaps.append(f"rollout.steps: {named}; {takes_over}")
-        gaps.extend([pinned.format(named)] if spec.rollout.match else [])
-    if not CAPABILITIES[proxy.profile].annotations:
-        gaps.append(f"exposure.timeoutSeconds: {named}; the proxy's own limits apply")
     return tuple(gaps)
+
+
+def _why(proxy: Proxy) -> str:
+    match proxy.dialect:
+        case None:
+            return "there is no external route to divide"
+        case "Ingress":
+            return f"IngressClass {proxy.ingress_class or '(cluster default)'} has no profile"
+        case "Gateway":
+            return f"the profile {proxy.profile} does not have it"
+
+
+def _asked(spec: ModelDeploymentSpec, feature: str, proxy: Proxy) -> bool:
+    match feature:
+        case "rollout.steps":
+            # The default steps are nobody's wish, so that a minimal object is not told of them.
+            return proxy.routed or spec.rollout.steps not in {DEFAULT_STEPS, DEFAULT_STEPS[-1:]}
+        case "rollout.match":
+            return bool(spec.rollout.match)
+        case "exposure.tls":
+            return spec.exposure.tls is not None
+    return True

@@ -14,8 +14,10 @@ from typing import Any, Final
 from modelyard_operator.resources import labels, names
 from modelyard_operator.resources.meta import build_metadata
 from modelyard_operator.resources.service import PORT
+from modelyard_operator.rollout.routing import Backends
 from modelyard_operator.spec import ModelDeployment
-from modelyard_operator.traffic.plan import TrafficPlan
+from modelyard_operator.traffic.capabilities import splits
+from modelyard_operator.traffic.plan import LiveRoutes, TrafficPlan
 
 Manifest = dict[str, Any]
 
@@ -27,9 +29,9 @@ CANARY_HEADER_VALUE: Final = f"{PREFIX}canary-by-header-value"
 
 
 def render_ingresses(model_deployment: ModelDeployment, plan: TrafficPlan) -> list[Manifest]:
-    """Render the plan: nothing without a backend, else the primary and, if any, the canary."""
+    """Render the primary and, if any, the canary; nothing without a backend."""
     backends = plan.backends
-    if not plan.proxy.routed or backends.primary is None:
+    if backends.primary is None:
         return []
     primary = _build(
         model_deployment,
@@ -38,7 +40,7 @@ def render_ingresses(model_deployment: ModelDeployment, plan: TrafficPlan) -> li
         service=backends.primary,
         annotations=_primary_annotations(plan),
     )
-    if backends.canary is None or not plan.proxy.splits:
+    if backends.canary is None or not splits(plan.proxy):
         return [primary]
     canary = _build(
         model_deployment,
@@ -48,6 +50,20 @@ def render_ingresses(model_deployment: ModelDeployment, plan: TrafficPlan) -> li
         annotations=_canary_annotations(plan),
     )
     return [primary, canary]
+
+
+def read_ingresses(name: str, children: Mapping[tuple[str, str], Manifest]) -> LiveRoutes:
+    """Return which revisions the live pair names; an Ingress does not say who has taken it over."""
+    primary = children.get(("Ingress", names.ingress(name)))
+    canary = children.get(("Ingress", names.canary_ingress(name)))
+    return LiveRoutes(
+        Backends(
+            primary=backend_of(primary) if primary else None,
+            canary=backend_of(canary) if canary else None,
+            weight=canary_weight_of(canary) if canary else 0,
+        ),
+        written_for={"ingress_class_name": (primary or {}).get("spec", {}).get("ingressClassName")},
+    )
 
 
 def backend_of(ingress: Mapping[str, Any]) -> str | None:

@@ -1,10 +1,12 @@
-"""The neutral description of a ModelDeployment's routes."""
+"""The neutral description of a ModelDeployment's routes, as they should be and as they are."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 from modelyard_operator.rollout.routing import Backends
 from modelyard_operator.spec import ExposureSpec, MatchSpec
-from modelyard_operator.traffic.capabilities import Proxy
+from modelyard_operator.traffic.proxy import Problem, Proxy
 
 
 @dataclass(frozen=True)
@@ -32,3 +34,21 @@ class TrafficPlan:
         if canary is None or canary == primary:
             return {primary: 100}
         return {primary: 100 - self.backends.weight, canary: self.backends.weight}
+
+
+@dataclass(frozen=True)
+class LiveRoutes:
+    """What the routes in the API server say.
+
+    Attributes:
+        backends: Revisions that they name, and the share of the second.
+        problem: Why the proxy has not taken them over as they are; None also where it cannot tell.
+        written_for: Fields of the exposure that name the proxy they were written for.
+    """
+
+    backends: Backends
+    problem: Problem | None = None
+    written_for: Mapping[str, Any] = field(default_factory=dict)
+
+
+NO_ROUTES: Final = LiveRoutes(Backends())

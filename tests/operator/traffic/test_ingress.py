@@ -4,9 +4,10 @@ from typing import Any
 import pytest
 
 from modelyard_operator.rollout.routing import Backends
-from modelyard_operator.traffic.capabilities import Proxy, resolve_proxy, unsupported
-from modelyard_operator.traffic.ingress import backend_of, canary_weight_of, render_ingresses
+from modelyard_operator.traffic.dialects import render_routes
+from modelyard_operator.traffic.ingress import backend_of, canary_weight_of
 from modelyard_operator.traffic.plan import TrafficPlan
+from modelyard_operator.traffic.proxy import Proxy, resolve_proxy
 from testkit.operator_objects import EXPOSED, model_deployment, operator_settings
 
 PREFIX = "nginx.ingress.kubernetes.io/"
@@ -16,7 +17,7 @@ PAIR = Backends("fraud-a", "fraud-b", 25)
 def render(backends: Backends, **exposure: Any) -> list[dict[str, Any]]:
     owner = model_deployment(exposure=EXPOSED | exposure)
     proxy = resolve_proxy(owner.spec.exposure, operator_settings())
-    return render_ingresses(owner, TrafficPlan(owner.spec.exposure, proxy, backends))
+    return render_routes(owner, TrafficPlan(owner.spec.exposure, proxy, backends))
 
 
 def test_the_pair_has_the_same_rules_to_the_letter() -> None:
@@ -53,15 +54,12 @@ def test_testers_reach_the_canary_by_a_header() -> None:
     owner = model_deployment(exposure=EXPOSED, rollout={"match": match})
     proxy = resolve_proxy(owner.spec.exposure, operator_settings())
     plan = TrafficPlan(owner.spec.exposure, proxy, PAIR, match=owner.spec.rollout.match)
-    primary, canary = render_ingresses(owner, plan)
+    primary, canary = render_routes(owner, plan)
     annotations = canary["metadata"]["annotations"]
     assert annotations[f"{PREFIX}canary-by-header"] == "X-Canary"
     assert annotations[f"{PREFIX}canary-by-header-value"] == "always"
     assert annotations[f"{PREFIX}canary-weight"] == "25"
     assert not any("canary" in key for key in primary["metadata"]["annotations"])
-    assert unsupported(owner.spec, proxy) == ()
-    for other in (Proxy("", "none", routed=True), Proxy("", "none", routed=False)):
-        assert any(gap.startswith("rollout.match: ") for gap in unsupported(owner.spec, other))
 
 
 def test_limits_reach_the_proxy() -> None:
@@ -122,47 +120,4 @@ def test_the_weight_is_what_the_proxy_would_read(annotations: Any, weight: int) 
 )
 def test_weights_of_a_plan(backends: Backends, weights: dict[str, int]) -> None:
     exposure = model_deployment().spec.exposure
-    assert TrafficPlan(exposure, Proxy("", "none", routed=False), backends).weights == weights
-
-
-@pytest.mark.parametrize(
-    ("exposure", "proxy", "splits"),
-    [
-        (EXPOSED, Proxy("nginx", "traefik-nginx", routed=True), True),
-        ({"hosts": ["a.x"]}, Proxy("", "none", routed=True), False),
-        ({}, Proxy("", "none", routed=False), False),
-        ({"ingressClassName": "nginx"}, Proxy("nginx", "traefik-nginx", routed=False), False),
-        (EXPOSED | {"dialect": "None"}, Proxy("nginx", "traefik-nginx", routed=False), False),
-    ],
-)
-def test_the_proxy_of_an_exposure(exposure: dict[str, Any], proxy: Proxy, splits: bool) -> None:  # noqa: FBT001
-    found = resolve_proxy(model_deployment(exposure=exposure).spec.exposure, operator_settings())
-    assert found == proxy
-    assert found.splits is splits
-
-
-def test_the_operator_s_default_class_counts_where_none_is_named() -> None:
-    settings = operator_settings(default_ingress_class="nginx")
-    exposure = model_deployment(exposure={"hosts": ["a.x"]}).spec.exposure
-    assert resolve_proxy(exposure, settings) == Proxy("nginx", "traefik-nginx", routed=True)
-
-
-def gaps(steps: Any = None, **exposure: Any) -> tuple[str, ...]:
-    rollout = {} if steps is None else {"steps": steps}
-    spec = model_deployment(exposure=exposure, rollout=rollout).spec
-    return unsupported(spec, resolve_proxy(spec.exposure, operator_settings()))
-
-
-def test_what_a_proxy_cannot_do_is_said() -> None:
-    assert gaps(**EXPOSED) == ()
-    steps, limits = gaps(hosts=["a.x"], ingressClassName="other")
-    assert steps.startswith("rollout.steps: IngressClass other has no profile")
-    assert limits.startswith("exposure.timeoutSeconds: IngressClass other")
-    assert "(cluster default)" in gaps(hosts=["a.x"])[0]
-
-
-def test_without_a_route_only_steps_that_somebody_wrote_are_missed() -> None:
-    assert gaps() == ()
-    assert gaps([{"weight": 100}]) == ()
-    (gap,) = gaps([{"weight": 10}, {"weight": 100}])
-    assert gap.startswith("rollout.steps: there is no external route")
+    assert TrafficPlan(exposure, Proxy(None, "none"), backends).weights == weights

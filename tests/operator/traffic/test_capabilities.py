@@ -1,0 +1,82 @@
+from typing import Any
+
+import pytest
+
+from modelyard_operator.settings import Profile
+from modelyard_operator.traffic.capabilities import CAPABILITIES, splits, unsupported
+from modelyard_operator.traffic.proxy import Proxy, Routed, resolve_proxy
+from testkit.operator_objects import EXPOSED, model_deployment, operator_settings
+
+ROUTED: dict[str, Any] = {"hosts": ["a.x"]}
+GATEWAY: dict[str, Any] = ROUTED | {"dialect": "Gateway", "gatewayRef": {"name": "public"}}
+MATCH = [{"header": {"name": "X-Canary", "value": "always"}}]
+
+
+def gaps(rollout: Any = None, *, before: Routed | None = None, **exposure: Any) -> tuple[str, ...]:
+    spec = model_deployment(exposure=exposure, rollout=rollout or {}).spec
+    proxy = resolve_proxy(spec.exposure, operator_settings(), before or Routed())
+    return unsupported(spec, proxy)
+
+
+def test_what_a_proxy_cannot_do_is_said() -> None:
+    assert gaps({"match": MATCH}, **EXPOSED) == ()
+    steps, limits = gaps(hosts=["a.x"], ingressClassName="other")
+    assert steps.startswith("rollout.steps: IngressClass other has no profile; a candidate takes")
+    assert limits.startswith(
+        "exposure.timeoutSeconds: IngressClass other has no profile; the proxy"
+    )
+    assert "(cluster default)" in gaps(**ROUTED)[0]
+
+
+def test_pins_are_missed_where_somebody_wrote_some() -> None:
+    for exposure in (ROUTED, {}):
+        assert not any(gap.startswith("rollout.match: ") for gap in gaps(**exposure))
+        assert any(gap.startswith("rollout.match: ") for gap in gaps({"match": MATCH}, **exposure))
+
+
+def test_without_a_route_only_steps_that_somebody_wrote_are_missed() -> None:
+    assert gaps() == ()
+    assert gaps({"steps": [{"weight": 100}]}) == ()
+    (gap,) = gaps({"steps": [{"weight": 10}, {"weight": 100}]})
+    assert gap.startswith("rollout.steps: there is no external route to divide; a candidate")
+
+
+def test_a_certificate_is_the_gateway_s_own() -> None:
+    found = gaps(tls={"secretName": "s"}, **GATEWAY)
+    expected = "exposure.tls: the profile generic does not have it; the listeners of the Gateway"
+    assert any(gap.startswith(expected) for gap in found)
+    assert not any(gap.startswith("exposure.tls") for gap in gaps(**GATEWAY))
+
+
+def test_a_gateway_that_auto_has_passed_over_is_said() -> None:
+    named = ROUTED | {"gatewayRef": {"name": "public"}}
+    found = gaps(before=Routed(resolved="Ingress"), **named)
+    assert any(gap.startswith("exposure.gatewayRef: Auto was resolved to Ingress") for gap in found)
+    assert not any(gap.startswith("exposure.gatewayRef") for gap in gaps(**named))
+
+
+@pytest.mark.parametrize("profile", CAPABILITIES)
+def test_each_no_of_the_table_is_one_sentence(profile: Profile) -> None:
+    """Every feature is asked for, so that each cell that says no must be heard of."""
+    spec = model_deployment(
+        exposure=GATEWAY | {"tls": {"secretName": "s"}, "auth": {"type": "APIKey"}},
+        rollout={"match": MATCH, "shadow": {}},
+    ).spec
+    dialect: Any = "Ingress" if profile in {"traefik-nginx", "ingress-nginx", "none"} else "Gateway"
+    found = unsupported(spec, Proxy(dialect, profile))
+    assert [gap.partition(":")[0] for gap in found] == [
+        feature for feature, cell in CAPABILITIES[profile].items() if cell == "no"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("proxy", "divides"),
+    [
+        (Proxy("Ingress", "traefik-nginx"), True),
+        (Proxy("Ingress", "none"), False),
+        (Proxy("Gateway", "generic"), True),
+        (Proxy(None, "traefik-nginx"), False),
+    ],
+)
+def test_who_divides_traffic(proxy: Proxy, divides: bool) -> None:  # noqa: FBT001
+    assert splits(proxy) is divides

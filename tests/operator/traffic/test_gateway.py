@@ -1,0 +1,193 @@
+from typing import Any
+
+import pytest
+
+from modelyard_operator.rollout.routing import Backends
+from modelyard_operator.traffic.dialects import render_routes
+from modelyard_operator.traffic.gateway import REQUEST_TIMEOUT, read_http_route
+from modelyard_operator.traffic.plan import NO_ROUTES, TrafficPlan
+from modelyard_operator.traffic.proxy import GatewayView, resolve_proxy
+from testkit.operator_objects import (
+    accepted,
+    by_kind,
+    live,
+    model_deployment,
+    operator_settings,
+)
+
+Manifest = dict[str, Any]
+
+REF = {"name": "public", "namespace": "infra", "sectionName": "https"}
+EXPOSURE = {"hosts": ["a.x", "b.x"], "path": "/m", "dialect": "Gateway", "gatewayRef": REF}
+PAIR = Backends("fraud-a", "fraud-b", 25)
+MATCH = [{"header": {"name": "X-Canary", "value": "always"}}]
+
+
+def render(
+    backends: Backends = PAIR, *, view: GatewayView | None = None, match: Any = (), **exposure: Any
+) -> list[Manifest]:
+    owner = model_deployment(exposure=EXPOSURE | exposure, rollout={"match": match})
+    view = view or GatewayView(profile="envoy-gateway")
+    proxy = resolve_proxy(owner.spec.exposure, operator_settings(), gateway=view)
+    plan = TrafficPlan(owner.spec.exposure, proxy, backends, owner.spec.rollout.match)
+    return render_routes(owner, plan)
+
+
+def read(*objects: Manifest) -> Any:
+    return read_http_route("fraud", by_kind(objects))
+
+
+def test_one_route_carries_the_weights() -> None:
+    route, _ = render()
+    assert route["spec"]["parentRefs"] == [REF]
+    assert route["spec"]["hostnames"] == ["a.x", "b.x"]
+    (rule,) = route["spec"]["rules"]
+    assert rule["matches"] == [{"path": {"type": "PathPrefix", "value": "/m"}}]
+    assert rule["backendRefs"] == [
+        {"name": "fraud-a", "port": 80, "weight": 75},
+        {"name": "fraud-b", "port": 80, "weight": 25},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("backends", "again"),
+    [
+        (Backends("a"), Backends("a")),
+        (PAIR, PAIR),
+        (Backends("a", "b", 0), Backends("a", "b", 0)),
+        (Backends("a", "b", 100), Backends("a", "b", 100)),
+        (Backends("b", "b", 100), Backends("b")),
+    ],
+)
+def test_the_weights_are_read_back(backends: Backends, again: Backends) -> None:
+    """Where both would name one revision there is one, which reads as all of the traffic."""
+    for match in ((), MATCH):
+        route, _ = render(backends, match=match)
+        found = read(accepted(route))
+        assert (found.backends, found.problem) == (again, None)
+
+
+def test_testers_reach_the_canary_whatever_its_weight() -> None:
+    for weight in (0, 25, 100):
+        route, _ = render(Backends("fraud-a", "fraud-b", weight), match=MATCH)
+        pinned, main = route["spec"]["rules"]
+        assert pinned["matches"] == [
+            {
+                "path": {"type": "PathPrefix", "value": "/m"},
+                "headers": [{"name": "X-Canary", "value": "always"}],
+            }
+        ]
+        # With a weight of 0 as its only backend the rule would drop its requests.
+        assert pinned["backendRefs"] == [{"name": "fraud-b", "port": 80, "weight": 100}]
+        assert main["backendRefs"][1]["weight"] == weight
+    (rule,) = render(Backends("fraud-a"), match=MATCH)[0]["spec"]["rules"]
+    assert "headers" not in rule["matches"][0]
+
+
+def test_envoy_cuts_no_stream_that_talks() -> None:
+    route, policy = render(timeoutSeconds=7, match=MATCH)
+    assert [rule["timeouts"] for rule in route["spec"]["rules"]] == [{"request": "0s"}] * 2
+    assert policy["spec"]["targetRefs"] == [
+        {"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "fraud"}
+    ]
+    assert policy["spec"]["timeout"] == {
+        "http": {"requestTimeout": "0s", "streamIdleTimeout": "7s"}
+    }
+
+
+@pytest.mark.parametrize("profile", ["traefik", "generic"])
+def test_other_proxies_get_the_core_and_what_they_say_they_have(profile: Any) -> None:
+    (route,) = render(view=GatewayView(profile))
+    assert "timeouts" not in route["spec"]["rules"][0]
+    (route,) = render(view=GatewayView(profile, features=frozenset({REQUEST_TIMEOUT})))
+    assert route["spec"]["rules"][0]["timeouts"] == {"request": "0s"}
+
+
+@pytest.mark.parametrize(
+    ("backends", "view", "exposure", "number"),
+    [
+        (Backends(), None, {}, 0),
+        (PAIR, GatewayView(served=False), {}, 0),
+        (PAIR, None, {"gatewayRef": None}, 0),
+        (PAIR, None, {"hosts": []}, 0),
+        (Backends("fraud-a"), None, {}, 2),
+    ],
+)
+def test_how_many_there_are(backends: Backends, view: Any, exposure: Any, number: int) -> None:
+    assert len(render(backends, view=view, **exposure)) == number
+
+
+def test_annotations_of_the_user_are_the_route_s() -> None:
+    route, policy = render(annotations={"example.com/team": "risk"})
+    assert route["metadata"]["annotations"] == {"example.com/team": "risk"}
+    assert "annotations" not in policy["metadata"]
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        [],
+        [{"name": "other", "backendRefs": [{"name": "fraud-a"}]}],
+        [{"name": "main"}],
+        [{"name": "main", "backendRefs": [{"name": "fraud-a", "weight": 0}]}],
+        [{"name": "main", "backendRefs": [{"name": "fraud-a", "weight": 1}] * 2}],
+        [{"name": "main", "backendRefs": [{"name": "fraud-a", "weight": 50}] * 3}],
+    ],
+)
+def test_a_route_of_another_shape_names_nobody(rules: Any) -> None:
+    route, _ = render()
+    route["spec"]["rules"] = rules
+    assert read(accepted(route)).backends == Backends()
+
+
+def test_a_route_that_was_detached_is_not_in_place() -> None:
+    route, _ = render()
+    said = accepted(route)
+    said["spec"]["parentRefs"] = []
+    assert read(said).problem.reason == "RouteNotAccepted"
+
+
+def test_without_a_route_there_is_nothing_to_read() -> None:
+    assert read() == NO_ROUTES
+
+
+def test_a_route_counts_once_its_gateway_has_taken_it_over() -> None:
+    route, _ = render()
+    silent = read(live(route)).problem
+    assert silent.reason == "RouteNotAccepted"
+    assert "Gateway infra/public has not answered to HTTPRoute fraud" in silent.message
+    late = accepted(route)
+    late["metadata"]["generation"] = 2
+    assert read(late).problem.reason == "RoutePending"
+    refused = accepted(
+        route, status="False", reason="NotAllowedByListeners", message="no such host"
+    )
+    problem = read(refused).problem
+    assert problem.reason == "RouteNotAccepted"
+    assert problem.message == "HTTPRoute fraud: NotAllowedByListeners: no such host"
+    unresolved = accepted(route)
+    unresolved["status"]["parents"][0]["conditions"][1]["status"] = "False"
+    assert read(unresolved).problem.reason == "RouteNotAccepted"
+    unresolved["status"]["parents"][0]["conditions"].pop()
+    assert read(unresolved).problem.reason == "RoutePending"
+
+
+def test_only_the_word_of_the_gateway_that_was_asked_counts() -> None:
+    route, _ = render()
+    for changes in ({"name": "other"}, {"namespace": "ml"}, {"sectionName": "http"}):
+        said = accepted(route)
+        parent = said["status"]["parents"][0]
+        parent["parentRef"] = parent["parentRef"] | changes
+        assert read(said).problem is not None, changes
+    (near, _) = render(gatewayRef={"name": "public"})
+    said = accepted(near)
+    said["status"]["parents"][0]["parentRef"]["namespace"] = "ml"  # what is left out is the own one
+    assert read(said).problem is None
+
+
+def test_one_of_two_controllers_is_enough() -> None:
+    route, _ = render()
+    said = accepted(route)
+    other = accepted(route, status="False")["status"]["parents"][0]
+    said["status"]["parents"].insert(0, other)
+    assert read(said).problem is None
