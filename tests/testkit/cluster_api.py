@@ -21,6 +21,8 @@ RESOURCES: Final[Mapping[str, str]] = {
     "ControllerRevision": "apis/apps/v1/namespaces/{}/controllerrevisions",
     "Deployment": "apis/apps/v1/namespaces/{}/deployments",
     "Event": "api/v1/namespaces/{}/events",
+    "Gateway": "apis/gateway.networking.k8s.io/v1/namespaces/{}/gateways",
+    "HTTPRoute": "apis/gateway.networking.k8s.io/v1/namespaces/{}/httproutes",
     "HorizontalPodAutoscaler": "apis/autoscaling/v2/namespaces/{}/horizontalpodautoscalers",
     "Ingress": "apis/networking.k8s.io/v1/namespaces/{}/ingresses",
     "IngressClass": "apis/networking.k8s.io/v1/ingressclasses",
