@@ -70,6 +70,8 @@ CLUSTER: Final = (
     Part("cluster tests", (*PYTEST, "-m", "cluster"), always=False),
 )
 BATCHING: Final = ("tests/runtime/test_backlog.py", "tests/runtime/test_batching_properties.py")
+EVERYTHING: Final = {"MODELYARD_CHAOS": "1"}
+"""Makes a test on the cluster do all of what it does a sample of otherwise."""
 CHAOS: Final = (
     Part(
         "property tests",
@@ -77,7 +79,10 @@ CHAOS: Final = (
         {"HYPOTHESIS_PROFILE": "chaos"},
     ),
     Part("cluster up", (*LOCALCLUSTER, "up", "--addons", ADDONS)),
-    Part("crash matrix", (*PYTEST, "-m", "cluster"), {"MODELYARD_CHAOS": "1"}, always=False),
+    # One after the other: together they would wait for processors, and fail by the clock.
+    Part("rollouts in a row", (*PYTEST, "tests/cluster/test_rollouts.py"), EVERYTHING),
+    Part("bad canaries", (*PYTEST, "tests/cluster/test_bad_canaries.py"), EVERYTHING),
+    Part("crash matrix", (*PYTEST, "tests/cluster/test_restarts.py"), EVERYTHING),
 )
 GROUPS: Final = {"check": CHECK, "cluster": CLUSTER, "chaos": CHAOS}
 
