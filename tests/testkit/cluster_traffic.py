@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
+import httpx
+
 OK: Final = 200
 ROW: Final = (1.0, 2.0, 3.0, 4.0)
 REVISION: Final = "X-Modelyard-Revision"
@@ -18,12 +20,12 @@ TIMEOUT_S: Final = 30.0
 
 
 class Answer(NamedTuple):
-    """What came back; status 0 means that nothing did."""
+    """What came back; status 0 means that nothing did. Some proxies write headers in lower case."""
 
     status: int
     revision: str
     body: bytes
-    headers: dict[str, str]
+    headers: httpx.Headers
 
     @property
     def document(self) -> dict[str, Any]:
@@ -81,7 +83,8 @@ class Route:
         headers = {"Content-Type": "application/json", **host, **self.headers}
         connection.request(method, path or self.infer_path, body=content, headers=headers)
         got = connection.getresponse()
-        return Answer(got.status, got.headers.get(REVISION, ""), got.read(), dict(got.headers))
+        named = httpx.Headers(got.getheaders())
+        return Answer(got.status, named.get(REVISION, ""), got.read(), named)
 
     def ask(self, body: bytes | None = None, path: str = "") -> Answer:
         """Send one request over a connection of its own."""
@@ -142,10 +145,10 @@ class Load:
         return [sample for sample in self.samples if sample.status != OK]
 
     def until_answered_by(self, revision: str, timeout_s: float = TIMEOUT_S) -> None:
-        """Wait until the proxy sends requests to a revision."""
-        deadline = time.monotonic() + timeout_s
-        while revision not in {sample.revision for sample in self.samples[-50:]}:
-            assert time.monotonic() < deadline, f"{revision} has got no request"
+        """Wait until the proxy sends requests to a revision, from now on."""
+        begun = time.monotonic()
+        while revision not in {one.revision for one in self.samples[-50:] if one.at >= begun}:
+            assert time.monotonic() < begun + timeout_s, f"{revision} has got no request"
             time.sleep(self.pause_s)
 
     def shares(self, since: float, until: float) -> dict[str, float]:

@@ -16,14 +16,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def write_certificate(folder: Path, name: str) -> tuple[Path, Path]:
-    """Write ``tls.crt`` and ``tls.key`` for 127.0.0.1, and return their paths."""
+def write_certificate(folder: Path, name: str, *hosts: str) -> tuple[Path, Path]:
+    """Write ``tls.crt`` and ``tls.key`` for 127.0.0.1 and some hosts, and return their paths."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC)
-    address = x509.SubjectAlternativeName(
-        [x509.IPAddress(ip_address("127.0.0.1")), x509.DNSName("localhost")]
-    )
+    names = [x509.DNSName(host) for host in ("localhost", *hosts)]
+    address = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1")), *names])
     certificate = (
         x509.CertificateBuilder()
         .subject_name(subject)

@@ -1,0 +1,64 @@
+"""A candidate without its Service, without its pod, and gone: what it costs its callers."""
+
+from typing import Final
+
+import pytest
+
+from testkit.cluster_api import revision_of, state_of
+from testkit.cluster_lab import Lab, Served
+from testkit.cluster_proxies import PROFILES, Profile, ask_many
+from testkit.cluster_traffic import Load
+
+pytestmark = [pytest.mark.cluster, pytest.mark.together, pytest.mark.timeout(3600)]
+
+STEPS: Final = [{"weight": 30, "pause": "Manual"}, {"weight": 100}]
+REQUESTS: Final = 100
+
+
+@pytest.mark.parametrize("profile", PROFILES, ids=str)
+def test_a_lost_candidate_costs_its_callers_little(
+    lab: Lab, figures: dict[str, object], profile: Profile
+) -> None:
+    with profile.bench(lab, "losses") as bench:
+        served = profile.serve(bench, "fraud", rollout={"steps": STEPS})
+        served.until_answered()
+        stable = revision_of(served.edit_to(2), "stable")
+        held = served.until(lambda seen: seen["status"]["rollout"].get("pausedReason") == "Step")
+        candidate = revision_of(held, "candidate")
+        with Load(served.route) as load:
+            load.until_answered_by(candidate)
+            _replace_service(served, candidate)
+            load.until_answered_by(candidate)
+        figures[f"{profile}: without the candidate's Service"] = _told(load, profile, 500)
+
+        with Load(served.route) as load:
+            load.until_answered_by(candidate)
+            (pod,) = served.pods(candidate)
+            lab.api.delete("Pod", served.namespace, pod["metadata"]["name"])
+            lab.api.until_gone("Pod", served.namespace, pod["metadata"]["name"])
+            assert ask_many(served.route, REQUESTS).keys() <= {stable, candidate}
+            load.until_answered_by(candidate)
+        figures[f"{profile}: without the candidate's pod"] = _told(load, profile, 503)
+
+        with Load(served.route) as load:
+            served.command(f"abort@{candidate}#1")
+            served.until(lambda seen: state_of(seen) == "RolledBack")
+            lab.api.until_gone("Service", served.namespace, candidate)
+            assert ask_many(served.route, REQUESTS).keys() == {stable}
+        assert load.failed == []
+
+
+def _replace_service(served: Served, name: str) -> None:
+    """Delete a Service by hand, and wait until the operator has made it again."""
+    where = ("Service", served.namespace, name)
+    before = served.api.need(*where)["metadata"]["uid"]
+    served.api.delete(*where)
+    served.api.until(*where, lambda seen: seen["metadata"]["uid"] != before)
+
+
+def _told(load: Load, profile: Profile, status: int) -> str:
+    """Say what a loss has cost, once it is known to be what the proxy must do and no more."""
+    failed = load.failed
+    assert {one.status for one in failed} <= (set() if profile.falls_back else {status})
+    lasted_s = failed[-1].at - failed[0].at if failed else 0.0
+    return f"{len(failed)} of {len(load.samples)} failed, over {lasted_s:.1f} s"
