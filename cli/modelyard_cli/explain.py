@@ -127,9 +127,15 @@ def _routes_pending(seen: Seen) -> Explanation:
         "The pods are ready; the routes do not show yet what they should. This takes seconds; if it "
         "lasts, another controller or person changes them, or the proxy's class does not exist."
     )
-    selector = f"modelyard.dev/model-deployment={seen.view.name}"
-    routes = seen.caller.kubectl(f"describe ingress -l {selector}")
-    return Explanation("RoutesPending", text, (NextStep(routes, "shows the routes"),))
+    return Explanation("RoutesPending", text, (seen.routes(),))
+
+
+def _routes_refused(seen: Seen) -> Explanation:
+    said = seen.view.condition("Ready")
+    text = (
+        f"The pods are ready, but the proxy does not have the routes: {said.message.rstrip('.')}."
+    )
+    return Explanation(said.reason, text, (seen.routes(),))
 
 
 def _routes_settling(seen: Seen) -> Explanation:
@@ -181,6 +187,8 @@ REASONS: Final = {
     "NoReadyReplicas": _no_ready_pod,
     "RoutesPending": _routes_pending,
     "RoutesSettling": _routes_settling,
+    "RouteNotAccepted": _routes_refused,
+    "RoutePending": _routes_refused,
 }
 """Reasons of the Ready condition that nothing before them explains."""
 

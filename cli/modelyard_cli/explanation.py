@@ -74,6 +74,12 @@ class Seen:
         """Propose to look on."""
         return NextStep(self.own("status", "--watch"), "follows it live")
 
+    def routes(self) -> NextStep:
+        """Propose to look at the routes, and at what their proxy says of them."""
+        kind = "httproute" if self.view.status.traffic.dialect == "Gateway" else "ingress"
+        selector = f"modelyard.dev/model-deployment={self.view.name}"
+        return NextStep(self.caller.kubectl(f"describe {kind} -l {selector}"), "shows the routes")
+
     def step(self, verb: str, why: str, rest: str = "") -> NextStep:
         """Propose a command of this program about the ModelDeployment."""
         return NextStep(self.own(verb, rest), why)

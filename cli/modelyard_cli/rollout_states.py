@@ -120,8 +120,7 @@ def _shifting(seen: Seen) -> Explanation:
         "are read back until they do. This takes seconds; if it lasts, the proxy or another "
         "controller holds the route."
     )
-    routes = seen.caller.kubectl(f"describe ingress -l modelyard.dev/model-deployment={view.name}")
-    return Explanation("Shifting", text, (NextStep(routes, "shows the routes"), seen.watch()))
+    return Explanation("Shifting", text, (seen.routes(), seen.watch()))
 
 
 def _analyzing(seen: Seen) -> Explanation:

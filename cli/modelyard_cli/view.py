@@ -188,6 +188,12 @@ class Address(Part):
     url: str = ""
 
 
+class Traffic(Part):
+    """How requests are routed."""
+
+    dialect: str = ""
+
+
 class Status(Part):
     """``status`` of a ModelDeployment."""
 
@@ -199,6 +205,7 @@ class Status(Part):
     stable: Arm | None = None
     candidate: Arm | None = None
     rollout: Rollout = Rollout()
+    traffic: Traffic = Traffic()
     failure: Failure | None = None
     conditions: tuple[Condition, ...] = ()
 

@@ -54,6 +54,11 @@ def test_deletion_comes_first() -> None:
         ("NoReadyReplicas", f"No pod of {STABLE} is ready", "kubectl get pods -l "),
         ("RoutesPending", "the routes do not show yet", "kubectl describe ingress -l "),
         (
+            "RouteNotAccepted",
+            "does not have the routes: a sentence.",
+            "kubectl describe ingress -l ",
+        ),
+        (
             "RoutesSettling",
             "the proxies get a few seconds",
             "kubectl modelyard status fraud --watch",
@@ -67,6 +72,15 @@ def test_what_the_condition_says_is_the_last_resort(reason: str, words: str, com
     assert told.reason == reason
     assert words in told.text
     assert told.steps[0].command.startswith(command)
+
+
+def test_behind_a_gateway_the_route_is_another_object() -> None:
+    conditions = [condition("Ready", "False", "RoutesPending", "a sentence")]
+    manifest = model_deployment(conditions=conditions, traffic={"dialect": "Gateway"})
+    (step, *_) = explain(seen(manifest)).steps
+    assert step.command.startswith(
+        "kubectl describe httproute -l modelyard.dev/model-deployment=fraud"
+    )
 
 
 def test_what_was_rejected_is_told_in_any_state() -> None:
