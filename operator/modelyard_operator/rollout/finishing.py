@@ -21,7 +21,7 @@ from modelyard_operator.rollout.transitions import (
 def promoting(ask: Ask, rollout: Rollout, world: World, now: datetime) -> Rollout:
     """Move the primary route over, then drop the canary route; each time the proxies follow."""
     if rollout.weight:
-        if world.primary != rollout.stable or not world.followed:
+        if world.primary != rollout.stable:
             return rollout
         gone = rollout.model_copy(update={"weight": 0, "next_step_time": None})
         return settling(rollout, now) or gone
