@@ -76,7 +76,8 @@ class Gateways:
         if ref is None:
             return observed
         if HTTP_ROUTE.name in self.store.absent:
-            return replace(observed, gateway=_not_served(HTTP_ROUTE.name))
+            absent = GatewayView(absent=self.store.absent, problem=_missing(HTTP_ROUTE.name))
+            return replace(observed, gateway=absent)
         namespace = ref.namespace or observed.model_deployment.namespace
         answer = await self._ask(namespace, ref.name, now)
         return replace(observed, gateway=self._view(answer, namespace, ref))
@@ -111,13 +112,14 @@ class Gateways:
             text = f"there is no Gateway {namespace}/{ref.name} (create it, or correct gatewayRef)"
             return GatewayView(problem=Problem("GatewayNotFound", text))
         profile = self._profile(answer.gateway, answer.gateway_class)
-        if profile == "envoy-gateway" and BACKEND_TRAFFIC_POLICY.name in self.store.absent:
-            return _not_served(BACKEND_TRAFFIC_POLICY.name)
+        lacks = profile == "envoy-gateway" and BACKEND_TRAFFIC_POLICY.name in self.store.absent
         status = (answer.gateway_class or {}).get("status", {})
         return GatewayView(
             profile=profile,
             features=frozenset(one["name"] for one in status.get("supportedFeatures") or ()),
             encrypted=_encrypted(answer.gateway, ref),
+            problem=_missing(BACKEND_TRAFFIC_POLICY.name) if lacks else None,
+            absent=self.store.absent,
         )
 
     def _profile(self, gateway: Manifest, gateway_class: Manifest | None) -> GatewayProfile:
@@ -129,7 +131,7 @@ class Gateways:
 def asks_for_gateway(observed: Observed, now: datetime) -> datetime | None:
     """Return when to look again for a Gateway that is missing; None while nothing is."""
     view = observed.gateway
-    missing = view is not None and view.problem is not None and view.served
+    missing = view is not None and view.problem is not None and not view.absent
     return now + RETRY if missing else None
 
 
@@ -141,12 +143,9 @@ def _encrypted(gateway: Manifest, ref: GatewayRef) -> bool:
     )
 
 
-def _not_served(kind: str) -> GatewayView:
-    return GatewayView(
-        served=False,
-        problem=Problem(
-            "GatewayAPIMissing",
-            f"the operator could not list any {kind} when it started (install the CRDs of the "
-            "Gateway API and of the proxy, and the chart's roles, then restart the operator)",
-        ),
+def _missing(kind: str) -> Problem:
+    return Problem(
+        "GatewayAPIMissing",
+        f"the operator could not list any {kind} when it started (install the CRDs of the "
+        "Gateway API and of the proxy, and the chart's roles, then restart the operator)",
     )

@@ -176,6 +176,38 @@ async def test_a_proxy_without_its_own_kinds_is_said(bench: Bench) -> None:
     assert condition(bench, "RoutesReady") == ("False", "GatewayAPIMissing")
 
 
+async def test_what_cannot_be_listed_any_more_takes_no_route_along(bench: Bench) -> None:
+    await bench.rest()
+    bench.cluster.objects.pop(POLICY)
+    bench.restart()
+    bench.store.absent = frozenset({"BackendTrafficPolicy"})
+    await bench.rest()
+    assert condition(bench, "RoutesReady") == ("False", "GatewayAPIMissing")
+    assert ROUTE in bench.cluster.objects
+
+
+async def test_an_edit_that_drops_the_gateway_takes_no_route_along(bench: Bench) -> None:
+    await bench.rest()
+    bench.edit(exposure={"hosts": BEHIND["hosts"], "dialect": "Gateway"})
+    await bench.rest()
+    assert condition(bench, "RoutesReady") == ("False", "GatewayNotNamed")
+    assert {ROUTE, POLICY} <= set(bench.cluster.objects)
+
+
+async def test_a_route_does_not_move_to_a_gateway_that_is_not_there(bench: Bench) -> None:
+    await bench.rest()
+    bench.edit(exposure=BEHIND | {"gatewayRef": {"name": "nowhere"}})
+    while await bench.once() == 0:
+        pass
+    assert condition(bench, "RoutesReady") == ("False", "GatewayNotFound")
+    assert condition(bench, "Ready") == ("False", "GatewayNotFound")
+    assert bench.cluster.objects[ROUTE]["spec"]["parentRefs"] == [REF]
+    bench.cluster.objects["Gateway", "nowhere"] = gateway("HTTP")
+    Clock.at += RETRY
+    await bench.rest()
+    assert bench.cluster.objects[ROUTE]["spec"]["parentRefs"] == [{"name": "nowhere"}]
+
+
 async def test_a_gateway_that_comes_later_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = bench_of(monkeypatch, gateway_class())
     await bench.until("Idle")

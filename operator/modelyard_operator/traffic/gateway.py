@@ -34,8 +34,8 @@ _REQUIRED: Final = ("Accepted", "ResolvedRefs")
 
 def render_http_route(model_deployment: ModelDeployment, plan: TrafficPlan) -> list[Manifest]:
     """Render the HTTPRoute, and a policy where the proxy has one; nothing without a Gateway."""
-    gateway = plan.proxy.gateway
-    if gateway is None or not plan.proxy.found.served:
+    gateway, absent = plan.proxy.gateway, plan.proxy.found.absent
+    if gateway is None or HTTP_ROUTE.name in absent:
         return []
     route = {
         "apiVersion": HTTP_ROUTE.api_version,
@@ -50,7 +50,7 @@ def render_http_route(model_deployment: ModelDeployment, plan: TrafficPlan) -> l
             "rules": _rules(plan),
         },
     }
-    if plan.proxy.profile != "envoy-gateway":
+    if plan.proxy.profile != "envoy-gateway" or BACKEND_TRAFFIC_POLICY.name in absent:
         return [route]
     return [route, _policy(model_deployment, plan)]
 

@@ -32,14 +32,14 @@ class GatewayView:
         features: ``supportedFeatures`` of its class.
         encrypted: The listener that routes attach to holds a certificate.
         problem: Why no route can work with it.
-        served: The API server has the kinds that routes to it are made of.
+        absent: Kinds that routes to it are made of, and that the operator could not list.
     """
 
     profile: GatewayProfile | None = None
     features: frozenset[str] = frozenset()
     encrypted: bool = False
     problem: Problem | None = None
-    served: bool = True
+    absent: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -162,12 +162,14 @@ def _ingress(exposure: ExposureSpec, settings: OperatorSettings) -> Proxy:
 def _gateway(
     exposure: ExposureSpec, settings: OperatorSettings, before: Routed, found: GatewayView
 ) -> Proxy:
-    ref = exposure.gateway_ref or settings.default_gateway
-    if ref is None:
-        return Proxy("Gateway", "generic", problem=NO_GATEWAY, found=found)
+    named = exposure.gateway_ref or settings.default_gateway
+    live = before.live.get("Gateway", {}).get("gateway_ref")
+    # A route that serves is not moved to a Gateway that is not there.
+    ref = live or named if found.problem else named or live
     kept: dict[str | None, GatewayProfile] = {
         "envoy-gateway": "envoy-gateway",
         "traefik": "traefik",
     }
     profile = found.profile or kept.get(before.profile, "generic")
-    return Proxy("Gateway", profile, gateway=ref, found=found, problem=found.problem)
+    problem = found.problem if named else NO_GATEWAY
+    return Proxy("Gateway", profile, gateway=ref, found=found, problem=problem)

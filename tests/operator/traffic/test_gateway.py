@@ -107,7 +107,8 @@ def test_other_proxies_get_the_core_and_what_they_say_they_have(profile: Any) ->
     ("backends", "view", "exposure", "number"),
     [
         (Backends(), None, {}, 0),
-        (PAIR, GatewayView(served=False), {}, 0),
+        (PAIR, GatewayView(absent=frozenset({"HTTPRoute"})), {}, 0),
+        (PAIR, GatewayView("envoy-gateway", absent=frozenset({"BackendTrafficPolicy"})), {}, 1),
         (PAIR, None, {"gatewayRef": None}, 0),
         (PAIR, None, {"hosts": []}, 0),
         (Backends("fraud-a"), None, {}, 2),

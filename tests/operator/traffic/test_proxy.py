@@ -89,6 +89,12 @@ def test_a_gateway_has_to_be_named_by_somebody() -> None:
     assert "defaultGateway" in NO_GATEWAY.message
 
 
+def test_a_route_stays_where_it_is_when_nobody_names_its_gateway_any_more() -> None:
+    there = Routed(live={"Gateway": {"gateway_ref": GatewayRef(name="public")}})
+    found = proxy_of(ROUTED | {"dialect": "Gateway"}, there)
+    assert (found.gateway, found.problem) == (GatewayRef(name="public"), NO_GATEWAY)
+
+
 def test_what_is_known_of_a_gateway_outlives_it() -> None:
     view = GatewayView(profile="envoy-gateway")
     assert proxy_of(ROUTED | PUBLIC, gateway=view).profile == "envoy-gateway"
