@@ -14,11 +14,21 @@ Manifest = dict[str, Any]
 
 DRAIN_MARGIN_S: Final = 15
 """Between the runtime's own drain limit and the kubelet's kill."""
+UNPRIVILEGED: Final[Manifest] = {
+    "runAsNonRoot": True,
+    "runAsUser": contract.USER_ID,
+    "runAsGroup": contract.USER_ID,
+    "fsGroup": contract.USER_ID,
+    "fsGroupChangePolicy": "OnRootMismatch",
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+"""Of the pod."""
 RESTRICTED: Final[Manifest] = {
     "allowPrivilegeEscalation": False,
     "readOnlyRootFilesystem": True,
     "capabilities": {"drop": ["ALL"]},
 }
+"""Of each container."""
 
 
 def build_pod_template(
@@ -48,14 +58,7 @@ def build_pod_template(
     pod: Manifest = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": contract.USER_ID,
-            "runAsGroup": contract.USER_ID,
-            "fsGroup": contract.USER_ID,
-            "fsGroupChangePolicy": "OnRootMismatch",
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": UNPRIVILEGED,
         "terminationGracePeriodSeconds": spec.runtime.timeouts.drain_seconds + DRAIN_MARGIN_S,
         "initContainers": [
             _fetch_container(spec, model_deployment.served_name, revision, version) | shared

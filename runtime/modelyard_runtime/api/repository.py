@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request
 from modelyard_runtime.errors import InvalidInputError, MalformedRequestError
 
 if TYPE_CHECKING:
+    from modelyard_runtime.repository import Repository
     from modelyard_runtime.service import Service
 
 
@@ -26,8 +27,12 @@ def build_repository_router(service: Service) -> APIRouter:
         Triton, "Model Repository Extension", "Model Configuration Extension", "Statistics Extension".
     """
     router = APIRouter(prefix="/v2")
-    repository = service.repository
+    _add_control(router, service.repository)
+    _add_documents(router, service)
+    return router
 
+
+def _add_control(router: APIRouter, repository: Repository) -> None:
     @router.post("/repository/index")
     async def index(request: Request) -> list[dict[str, str]]:
         """List the models of the repository with their states."""
@@ -54,10 +59,13 @@ def build_repository_router(service: Service) -> APIRouter:
         await repository.unload(model)
         return {}
 
+
+def _add_documents(router: APIRouter, service: Service) -> None:
     @router.get("/models/stats")
     async def all_statistics() -> dict[str, Any]:
         """Tell what every model has done."""
-        return {"model_stats": [served.statistics_document() for served in repository.served]}
+        documents = [served.statistics_document() for served in service.repository.served]
+        return {"model_stats": documents}
 
     @router.get("/models/{model}/stats")
     @router.get("/models/{model}/versions/{version}/stats")
@@ -70,8 +78,6 @@ def build_repository_router(service: Service) -> APIRouter:
     async def config(model: str, version: str | None = None) -> dict[str, Any]:
         """Tell how a model is set up."""
         return service.model(model, version).config()
-
-    return router
 
 
 async def _document(request: Request) -> dict[str, Any]:

@@ -119,29 +119,39 @@ def load_custom(
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
         raise handler.invalid("predict must not be async; hooks may be")
     parameters = dict(inspect.signature(function).parameters)
-    takes_context = parameters.pop(_CONTEXT, None) is not None
-    kinds = {each.kind for each in parameters.values()}
-    open_ended = bool(kinds & {inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL})
+    extra = {} if parameters.pop(_CONTEXT, None) is None else {_CONTEXT: context}
     whole = list(parameters) == [_WHOLE]
-    required = [n for n, each in parameters.items() if each.default is each.empty]
-    if not inputs:
-        if open_ended or whole or not required:
-            raise handler.invalid(
-                "predict does not say what it takes; declare 'inputs', or name its parameters"
-            )
-        inputs = [TensorSpec(name, ANY, None) for name in required]
-    elif not (open_ended or whole) and (
-        set(required) - {spec.name for spec in inputs}
-        or {spec.name for spec in inputs} - set(parameters)
-    ):
-        declared = ", ".join(spec.name for spec in inputs)
-        raise handler.invalid(f"predict takes ({', '.join(parameters)}), declared are ({declared})")
-    extra = {_CONTEXT: context} if takes_context else {}
 
     def call(arrays: Mapping[str, Any]) -> object:
         return function(arrays, **extra) if whole else function(**arrays, **extra)
 
-    return CustomModel(call, tuple(inputs), tuple(outputs), device=context.device)
+    takes = _taken(handler, parameters, inputs)
+    return CustomModel(call, takes, tuple(outputs), device=context.device)
+
+
+def _taken(
+    handler: Handler,
+    parameters: Mapping[str, inspect.Parameter],
+    declared: Sequence[TensorSpec],
+) -> tuple[TensorSpec, ...]:
+    """Take the inputs from the parameters, or hold the declared ones to them."""
+    kinds = {each.kind for each in parameters.values()}
+    takes_any = list(parameters) == [_WHOLE] or bool(
+        kinds & {inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL}
+    )
+    required = [name for name, each in parameters.items() if each.default is each.empty]
+    if not declared:
+        if takes_any or not required:
+            raise handler.invalid(
+                "predict does not say what it takes; declare 'inputs', or name its parameters"
+            )
+        return tuple(TensorSpec(name, ANY, None) for name in required)
+    names = [spec.name for spec in declared]
+    if not takes_any and (set(required) - set(names) or set(names) - set(parameters)):
+        raise handler.invalid(
+            f"predict takes ({', '.join(parameters)}), declared are ({', '.join(names)})"
+        )
+    return tuple(declared)
 
 
 def _outputs_of(answer: object) -> tuple[TensorSpec, ...]:

@@ -55,20 +55,7 @@ def load_compiled(path: Path, placement: Placement) -> TorchModel:
             f"{path.name} is compiled already: dtype and compile cannot be set",
             hint="Leave them out, or serve the exported program.",
         )
-    # Read by every package before its first run, and written nowhere else.
-    os.environ[_CHECKS] = "1"
-    try:
-        name = _model_name(path)
-        loader: Any = torch._C._aoti.AOTIModelPackageLoader  # noqa: SLF001 - aoti_load_package imports the compiler
-        about = loader.load_metadata_from_package(str(path), name)
-        device = _device(path, about, placement.device)
-        package = loader(str(path), name, False, 1, -1)
-        takes, gives = (json.loads(text)[1] for text in package.get_call_spec())
-    except StartupError:
-        raise
-    except Exception as error:
-        raise _invalid(path, f"torch refuses it: {brief(error)}") from error
-    signature = _signature(path, takes, gives)
+    package, device, signature = _open(path, placement.device)
     rows = _Rows(package.run)
     model = TorchModel(
         rows,
@@ -112,6 +99,24 @@ class _Rows:
         more = self._fewest - rows
         padded = [torch.cat([each, each[-1:].repeat_interleave(more, 0)]) for each in tensors]
         return tuple(each[:rows] for each in self._run(padded))
+
+
+def _open(path: Path, wanted: torch.device) -> tuple[Any, torch.device, Signature]:
+    """Open the package's only model on the device that it was compiled for, and describe it."""
+    # Read by every package before its first run, and written nowhere else.
+    os.environ[_CHECKS] = "1"
+    try:
+        name = _model_name(path)
+        loader: Any = torch._C._aoti.AOTIModelPackageLoader  # noqa: SLF001 - aoti_load_package imports the compiler
+        about = loader.load_metadata_from_package(str(path), name)
+        device = _device(path, about, wanted)
+        package = loader(str(path), name, False, 1, -1)
+        takes, gives = (json.loads(text)[1] for text in package.get_call_spec())
+    except StartupError:
+        raise
+    except Exception as error:
+        raise _invalid(path, f"torch refuses it: {brief(error)}") from error
+    return package, device, _signature(path, takes, gives)
 
 
 def _model_name(path: Path) -> str:

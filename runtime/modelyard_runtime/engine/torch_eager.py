@@ -56,31 +56,29 @@ def load_eager(
         StartupError: ``InvalidArtifact``: the weights are not those of the module;
             ``InvalidHandler``: it is no module, or nobody says what it takes.
     """
+    module = _filled(handler, instance, path, placement)
+    inputs = tuple(declared[0]) or _parameters(handler, module)
+    words = [spec.name for spec in (*inputs, *declared[1]) if spec.datatype == "BYTES"]
+    if words:
+        raise handler.invalid(f"{words[0]!r} is declared BYTES, which torch has no tensor for")
+    flat, outputs = _flat(handler, module, inputs, declared[1])
+    kind = "Safetensors" if path.suffix == ".safetensors" else "TorchEager", "pytorch_eager"
+    model = TorchModel(flat, inputs, outputs, kind=kind, placement=placement)
+    model.batched = all(spec.shape is not None and spec.shape[:1] == (-1,) for spec in inputs)
+    return model
+
+
+def _filled(
+    handler: Handler, instance: object, path: Path, placement: Placement
+) -> torch.nn.Module:
+    """Give the user's module its weights, and bring it to where it runs."""
     if not isinstance(instance, torch.nn.Module):
         kind = getattr(instance, "__name__", type(instance).__name__)
         raise handler.invalid(f"{kind} is no torch.nn.Module")
     if not path.is_dir():
         _fill(instance, _read(path), path)
     module = instance.eval().to(placement.device)
-    if placement.dtype == "FP32":
-        module = module.float()
-    inputs = tuple(declared[0]) or _parameters(handler, module)
-    words = [spec.name for spec in (*inputs, *declared[1]) if spec.datatype == "BYTES"]
-    if words:
-        raise handler.invalid(f"{words[0]!r} is declared BYTES, which torch has no tensor for")
-    flat, outputs = _flat(handler, module, inputs, declared[1])
-    model = TorchModel(
-        flat,
-        inputs,
-        outputs,
-        kind=(
-            "Safetensors" if path.suffix == ".safetensors" else "TorchEager",
-            "pytorch_eager",
-        ),
-        placement=placement,
-    )
-    model.batched = all(spec.shape is not None and spec.shape[:1] == (-1,) for spec in inputs)
-    return model
+    return module.float() if placement.dtype == "FP32" else module
 
 
 def _read(path: Path) -> Mapping[str, torch.Tensor]:

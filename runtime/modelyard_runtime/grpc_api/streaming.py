@@ -39,15 +39,7 @@ async def side_by_side(
 
     async def work(request: Request, before: asyncio.Event | None, done: asyncio.Event) -> None:
         try:
-            async with aclosing(answers_of(request)) as answers:
-                async for answer in answers:
-                    if before is not None:
-                        await before.wait()
-                    taken = asyncio.Event()
-                    given.put_nowait((answer, taken))
-                    await taken.wait()
-            if before is not None:
-                await before.wait()
+            await _hand_over(answers_of(request), given, before)
         finally:
             done.set()
             places.release()
@@ -71,3 +63,20 @@ async def side_by_side(
         await reading
     finally:
         reading.cancel()
+
+
+async def _hand_over(
+    answers: AsyncGenerator[Answer],
+    given: asyncio.Queue[tuple[Answer, asyncio.Event] | None],
+    before: asyncio.Event | None,
+) -> None:
+    """Give the answers to one request away, one after the other, not before ``before``."""
+    async with aclosing(answers):
+        async for answer in answers:
+            if before is not None:
+                await before.wait()
+            taken = asyncio.Event()
+            given.put_nowait((answer, taken))
+            await taken.wait()
+    if before is not None:
+        await before.wait()

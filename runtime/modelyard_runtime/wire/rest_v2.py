@@ -95,11 +95,8 @@ def decode_request(
     request_id = checked_id(document.get("id"))
     parameters = _checked_parameters(document, "the request")
     arrays = _decode_inputs(document.get("inputs"), tail, signature)
-    outputs = _decode_outputs(
-        document.get("outputs"),
-        signature,
-        binary=_flag(parameters, "binary_data_output", "request"),
-    )
+    binary = _flag(parameters, "binary_data_output", "request")
+    outputs = _decode_outputs(document.get("outputs"), signature, binary=binary)
     question = Question(
         request_id,
         arrays,
