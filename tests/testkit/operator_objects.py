@@ -18,6 +18,8 @@ NOW: Final = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 EARLIER: Final = "2026-01-01T11:00:00Z"
 URI: Final = "s3://models/fraud/8"
 EXPOSED: Final[Manifest] = {"hosts": ["fraud.example.com"], "ingressClassName": "nginx"}
+QUICK: Final[dict[str, Any]] = {"steps": [{"weight": 50}, {"weight": 100}], "bakeSeconds": 0}
+"""A rollout that waits for nothing."""
 
 
 def operator_settings(**changes: Any) -> OperatorSettings:
