@@ -29,7 +29,7 @@ class HttpStore:
     files: dict[str, bytes] = field(default_factory=dict)
     etag: str | None = '"one"'
     cut_after: int | None = None
-    """Break the connection once, after so many bytes of a body."""
+    """Break the connection of the next request, after so many bytes of its body."""
     failures: int = 0
     """How many requests to answer 503 first."""
     status: int = 200
@@ -46,6 +46,8 @@ class _Handler(BaseHTTPRequestHandler):
         store = self.store
         given = self.headers.get("range")
         store.asked.append((self.path, given))
+        # Taken before anything is sent: who wanted the head alone may change the store from then on.
+        cut_after, store.cut_after = store.cut_after, None
         body = store.files.get(self.path.partition("?")[0])
         status = self._refusal(body)
         if status or body is None:
@@ -58,7 +60,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._head(206, len(body) - start, span)
         else:
             self._head(200, len(body))
-        self._send(body[start:])
+        self._send(body[start:], cut_after)
 
     def _refusal(self, body: bytes | None) -> int:
         store = self.store
@@ -72,10 +74,9 @@ class _Handler(BaseHTTPRequestHandler):
             return 412
         return 0 if store.status == 200 else store.status
 
-    def _send(self, part: bytes) -> None:
-        if self.store.cut_after is not None:
-            part, self.store.cut_after = part[: self.store.cut_after], None
-            self.wfile.write(part)
+    def _send(self, part: bytes, cut_after: int | None) -> None:
+        if cut_after is not None:
+            self.wfile.write(part[:cut_after])
             self.connection.shutdown(socket.SHUT_RDWR)
             self.close_connection = True
             return
