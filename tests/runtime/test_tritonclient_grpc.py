@@ -18,9 +18,6 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 )
 from tritonclient.utils import InferenceServerException
 
-from modelyard_runtime.api.problems import STATUS as HTTP_STATUS
-from modelyard_runtime.grpc_api import inference_pb2 as pb
-from modelyard_runtime.grpc_api.statuses import STATUS
 from testkit import runtime_models as models
 from testkit.runtime_serving import running
 from testkit.triton_client import DATATYPES, NAMES, same, sample, write_models
@@ -342,72 +339,6 @@ def test_a_tensor_in_shared_memory_is_refused(client: Any) -> None:
     assert caught.value.status() == "StatusCode.UNIMPLEMENTED"
 
 
-@pytest.mark.parametrize(
-    ("change", "status", "words"),
-    [
-        ({"model_name": "nope"}, "NOT_FOUND", "no model 'nope'"),
-        ({"model_version": "9"}, "NOT_FOUND", "no version '9'"),
-        ({"inputs": []}, "INVALID_ARGUMENT", "missing input: 'x'"),
-        ({"outputs": [{"name": "z"}]}, "INVALID_ARGUMENT", "unknown output 'z'"),
-        ({"raw_input_contents": [b"1", b"2"]}, "INVALID_ARGUMENT", "2 entries for 1 inputs"),
-        ({"raw_input_contents": [b"123"]}, "INVALID_ARGUMENT", "takes 8 bytes, got 3"),
-    ],
-)
-def test_errors(channel: grpc.Channel, change: dict[str, Any], status: str, words: str) -> None:
-    request = {
-        "model_name": "identity-fp32",
-        "inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2]}],
-        "raw_input_contents": [b"12345678"],
-        **change,
-    }
-    call = channel.unary_unary(
-        "/inference.GRPCInferenceService/ModelInfer",
-        request_serializer=pb.ModelInferRequest.SerializeToString,
-        response_deserializer=pb.ModelInferResponse.FromString,
-    )
-    if not request["inputs"]:
-        request["raw_input_contents"] = []
-    with pytest.raises(grpc.RpcError) as caught:
-        call(pb.ModelInferRequest(**request), timeout=5)
-    assert caught.value.code().name == status
-    assert words in caught.value.details()
-    assert dict(caught.value.trailing_metadata())["code"]
-
-
-@pytest.mark.parametrize(
-    ("datatype", "contents", "words"),
-    [
-        ("FP32", {"fp32_contents": [1.0]}, "holds 2 values, fp32_contents has 1"),
-        ("FP32", {"fp64_contents": [1.0, 2.0]}, "FP32 belongs in fp32_contents"),
-        ("INT8", {"int_contents": [1, 300]}, "outside INT8"),
-        ("FP16", {"fp32_contents": [1.0, 2.0]}, "raw_input_contents only"),
-    ],
-)
-def test_typed_contents_are_checked(
-    channel: grpc.Channel, datatype: str, contents: dict[str, Any], words: str
-) -> None:
-    tensor = {"name": "x", "datatype": datatype, "shape": [1, 2], "contents": contents}
-    call = channel.unary_unary(
-        "/inference.GRPCInferenceService/ModelInfer",
-        request_serializer=pb.ModelInferRequest.SerializeToString,
-        response_deserializer=pb.ModelInferResponse.FromString,
-    )
-    name = f"identity-{datatype.lower()}"
-    with pytest.raises(grpc.RpcError) as caught:
-        call(pb.ModelInferRequest(model_name=name, inputs=[tensor]), timeout=5)
-    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert words in caught.value.details()
-    good = {"int_contents": [1, -2]}
-    tensor = {"name": "x", "datatype": "INT8", "shape": [1, 2], "contents": good}
-    answer, told = call.with_call(
-        pb.ModelInferRequest(model_name="identity-int8", inputs=[tensor]),
-        timeout=5,
-        metadata=(("x-request-id", "mine"),),
-    )
-    assert answer.raw_output_contents == [b"\x01\xfe"]
-    assert dict(told.initial_metadata())["x-request-id"] == "mine"
-
-
 def test_health_and_reflection(channel: grpc.Channel) -> None:
     stub = health_pb2_grpc.HealthStub(channel)
     for name in ("", "inference.GRPCInferenceService", "identity-fp32"):
@@ -444,17 +375,3 @@ async def test_a_drain_fails_no_request(tmp_path_factory: pytest.TempPathFactory
             ended.set()
             assert all(count > 0 for count in await asyncio.gather(*asking))
         assert await asyncio.to_thread(process.process.wait, 10) == 0
-
-
-def test_every_error_has_a_status() -> None:
-    assert set(STATUS) == set(HTTP_STATUS)
-
-
-def test_every_message_is_the_one_that_the_client_knows() -> None:
-    """Every field of ours has the number and the type that it has in Triton's files."""
-    theirs = tritonclient.grpc.service_pb2.DESCRIPTOR.pool
-    for name, ours in pb.DESCRIPTOR.message_types_by_name.items():
-        known = theirs.FindMessageTypeByName(f"inference.{name}")
-        for field in ours.fields:
-            like = known.fields_by_name[field.name]
-            assert (field.number, field.type) == (like.number, like.type), f"{name}.{field.name}"
