@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import socket
-import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,8 @@ from tritonclient import http
 from modelyard_runtime.__main__ import main
 from modelyard_runtime.web_server import drain_grace_s
 from testkit import runtime_models as models
+from testkit.runtime_load import Load
+from testkit.runtime_processes import until
 from testkit.runtime_serving import running
 
 if TYPE_CHECKING:
@@ -100,32 +101,7 @@ def test_status_and_metrics_are_served_beside_the_model(repository: Path, tmp_pa
 
 
 def test_a_drain_answers_everybody(repository: Path, tmp_path: Path) -> None:
-    """Requests of a client that learns late of the shutdown, on old and on new connections."""
-    failures: list[str] = []
-    answered_after = threading.Event()
-    told_to_leave = threading.Event()
-    stop = threading.Event()
-    drained = threading.Event()
-
-    def load(url: str, *, keep: bool) -> None:
-        client = httpx.Client()
-        while not stop.is_set():
-            try:
-                answer = client.post(url, json=BODY)
-            except httpx.HTTPError as error:
-                failures.append(repr(error))
-                return
-            if answer.status_code != 200:
-                failures.append(answer.text)
-            if drained.is_set():
-                answered_after.set()
-                if answer.headers.get("connection") == "close":
-                    told_to_leave.set()
-            if not keep:
-                client.close()
-                client = httpx.Client()
-        client.close()
-
+    """Requests of clients that learn late of the shutdown, on old and on new connections."""
     with running(
         tmp_path,
         "serve",
@@ -136,27 +112,21 @@ def test_a_drain_answers_everybody(repository: Path, tmp_path: Path) -> None:
     ) as runtime:
         runtime.wait_for("Ready")
         url = f"{runtime.http}/v2/models/fraud/infer"
-        clients = [
-            threading.Thread(target=load, args=(url,), kwargs={"keep": keep})
-            for keep in (True, True, False)
-        ]
-        for client in clients:
-            client.start()
+        clients = Load(url, clients=2), Load(url, clients=1, keep=False)
         runtime.terminate()
         started = time.monotonic()
         runtime.wait_for("Draining")
-        drained.set()
+        for load in clients:
+            load.wait_for(1)
+        until(lambda: any(load.told_to_leave for load in clients))
         assert httpx.get(f"{runtime.http}/v2/health/ready").status_code == 503
         assert httpx.get(f"{runtime.http}/v2/health/live").status_code == 200
-        assert answered_after.wait(5)
-        assert told_to_leave.wait(5)
-        stop.set()  # the endpoint is now known to be gone
-        for client in clients:
-            client.join()
-        assert time.monotonic() - started < drain_grace_s(6)
+        for load in clients:
+            load.stop()  # the endpoint is now known to be gone
+            assert load.broken == load.wrong == []
+            assert set(load.codes) == {200}
         assert runtime.process.wait(10) == 0
         assert time.monotonic() - started >= drain_grace_s(6) - 0.2
-    assert failures == []
 
 
 def test_a_second_sigterm_ends_at_once(repository: Path, tmp_path: Path) -> None:

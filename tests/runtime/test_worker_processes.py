@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import ssl
-import threading
-import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import httpx
 import numpy as np
@@ -18,40 +16,25 @@ from tritonclient import http
 
 from testkit import runtime_models as models
 from testkit.runtime_certificates import write_certificate
+from testkit.runtime_load import Load
+from testkit.runtime_processes import alive, children, until
 from testkit.runtime_serving import running
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from testkit.runtime_serving import Running
 
 pytestmark = pytest.mark.slow  # each test starts processes
 
-WAIT_S = 40.0
 ROW = models.request("x", "FP32", [1, 4], [1.0, 2.0, 3.0, 4.0])
-
-
-def until(true: Callable[[], Any]) -> None:
-    """Wait for a condition."""
-    end = time.monotonic() + WAIT_S
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
-def alive(pid: int) -> bool:
-    """Whether a process is there; a zombie is."""
-    return Path(f"/proc/{pid}").exists()
 
 
 def workers(pid: int) -> list[int]:
     """List the numbers of a server's workers."""
-    children = [
-        int(word)
-        for task in Path(f"/proc/{pid}/task").iterdir()
-        for word in (task / "children").read_text().split()
+    return [
+        each for each in children(pid) if b".workers" in Path(f"/proc/{each}/cmdline").read_bytes()
     ]
-    return [each for each in children if b".workers" in Path(f"/proc/{each}/cmdline").read_bytes()]
 
 
 @contextmanager
@@ -62,6 +45,11 @@ def two_workers(folder: Path, **more: str) -> Iterator[Running]:
         runtime.wait_for("Ready")
         until(lambda: runtime.log.read_text().count("http worker listens") == 2)
         yield runtime
+
+
+def url_of(runtime: Running) -> str:
+    """Where its model is asked."""
+    return f"{runtime.http}/v2/models/m/infer"
 
 
 def counted(runtime: Running) -> dict[str, float]:
@@ -75,61 +63,14 @@ def counted(runtime: Running) -> dict[str, float]:
     return found
 
 
-class Load:
-    """Clients that ask without a pause and check every answer against its own question."""
-
-    def __init__(self, runtime: Running, clients: int = 4, *, keep: bool = True) -> None:
-        self.codes: list[int] = []
-        self.broken: list[str] = []
-        self.wrong: list[str] = []
-        self._url = f"{runtime.http}/v2/models/m/infer"
-        self._keep = keep
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._run, args=(n,)) for n in range(clients)]
-        for thread in self._threads:
-            thread.start()
-
-    def wait_for(self, count: int) -> None:
-        """Wait until so many further requests have been answered."""
-        before = len(self.codes)
-        until(lambda: len(self.codes) >= before + count)
-
-    def stop(self) -> None:
-        """Let the clients end."""
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _run(self, seed: int) -> None:
-        random = np.random.default_rng(seed)
-        client = httpx.Client(timeout=20)
-        while not self._stop.is_set():
-            x = random.random((2, 4), np.float32)
-            body = models.request("x", "FP32", [2, 4], x.reshape(-1).tolist())
-            try:
-                answer = client.post(self._url, json=body)
-            except httpx.HTTPError as error:
-                self.broken.append(repr(error))
-                continue
-            self.codes.append(answer.status_code)
-            if answer.status_code == 200:
-                got = np.reshape(answer.json()["outputs"][0]["data"], (2, 3))
-                if not np.allclose(got, x @ models.WEIGHTS, rtol=1e-4):
-                    self.wrong.append(answer.text)
-            if not self._keep:
-                client.close()
-                client = httpx.Client(timeout=20)
-        client.close()
-
-
 def test_many_clients_get_their_own_answers_and_every_request_is_counted(tmp_path: Path) -> None:
     with two_workers(tmp_path) as runtime:
-        load = Load(runtime, clients=6, keep=False)
+        load = Load(url_of(runtime), clients=6, keep=False)
         load.wait_for(150)
         load.stop()
         assert load.broken == load.wrong == []
         assert set(load.codes) == {200}
-        bad = httpx.post(f"{runtime.http}/v2/models/m/infer", json={"inputs": []})
+        bad = httpx.post(url_of(runtime), json={"inputs": []})
         assert bad.status_code == 400
         until(lambda: counted(runtime) == {"200": len(load.codes), "400": 1})
         client = http.InferenceServerClient(runtime.http.removeprefix("http://"))
@@ -145,13 +86,13 @@ def test_a_drain_answers_everybody_and_ends_every_process(tmp_path: Path) -> Non
     with two_workers(tmp_path, drain_timeout_s="9") as runtime:
         pids = workers(runtime.process.pid)
         assert len(pids) == 2
-        load, newcomers = Load(runtime), Load(runtime, clients=1, keep=False)
+        load, newcomers = Load(url_of(runtime)), Load(url_of(runtime), clients=1, keep=False)
         load.wait_for(50)
         runtime.terminate()
         runtime.wait_for("Draining")
         load.wait_for(50)
         newcomers.wait_for(3)
-        last = httpx.post(f"{runtime.http}/v2/models/m/infer", json=ROW)
+        last = httpx.post(url_of(runtime), json=ROW)
         assert last.status_code == 200
         assert last.headers["connection"] == "close"
         assert httpx.get(f"{runtime.http}/v2/health/ready").status_code == 503
@@ -167,7 +108,7 @@ def test_a_drain_answers_everybody_and_ends_every_process(tmp_path: Path) -> Non
 def test_a_killed_worker_breaks_its_own_connections_only_and_comes_back(tmp_path: Path) -> None:
     with two_workers(tmp_path) as runtime:
         pid = runtime.process.pid
-        load = Load(runtime, clients=6)
+        load = Load(url_of(runtime), clients=6)
         load.wait_for(50)
         killed, kept = workers(pid)
         os.kill(killed, signal.SIGKILL)

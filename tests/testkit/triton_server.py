@@ -75,13 +75,8 @@ def tritonserver(folder: Path, models: Path) -> Iterator[Addresses]:
         Where it listens; every model is loaded.
     """
     place = environment(DATA / "requirements.txt")
-    packages = place / "lib" / _PYTHON / "site-packages"
-    wheel = packages / "pytriton" / "tritonserver"
-    backend = folder / "backends" / "python"
-    backend.mkdir(parents=True)
-    stub = wheel / "python_backend_stubs" / _PYTHON.removeprefix("python")
-    for file in (*(wheel / "backends" / "python").iterdir(), *stub.iterdir()):
-        (backend / file.name).symlink_to(file)
+    wheel = place / "lib" / _PYTHON / "site-packages" / "pytriton" / "tritonserver"
+    _link_backend(wheel, folder / "backends" / "python")
     http, grpc = free_ports(2)
     arguments = {
         "model-repository": models,
@@ -96,15 +91,12 @@ def tritonserver(folder: Path, models: Path) -> Iterator[Addresses]:
         # Shared memory of models that a killed server left must not be this server's.
         "backend-config": f"python,shm-region-prefix-name=modelyard{os.getpid()}-",
     }
+    words = [f"--{name}={value}" for name, value in arguments.items()]
     log = folder / "triton.log"
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [
-                wheel / "bin" / "tritonserver",
-                # Completing a configuration starts a second process for each model.
-                "--disable-auto-complete-config",
-                *(f"--{name}={value}" for name, value in arguments.items()),
-            ],
+            # Completing a configuration starts a second process for each model.
+            [wheel / "bin" / "tritonserver", "--disable-auto-complete-config", *words],
             # Its embedded interpreter finds its packages by the first python3 of the path.
             env={
                 **os.environ,
@@ -125,6 +117,14 @@ def tritonserver(folder: Path, models: Path) -> Iterator[Addresses]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def _link_backend(wheel: Path, backend: Path) -> None:
+    """Put the Python backend together with its program for this Python."""
+    backend.mkdir(parents=True)
+    stub = wheel / "python_backend_stubs" / _PYTHON.removeprefix("python")
+    for file in (*(wheel / "backends" / "python").iterdir(), *stub.iterdir()):
+        (backend / file.name).symlink_to(file)
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
