@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
+import aiohttp
 import httpx
 import numpy as np
 import pytest
@@ -47,10 +48,22 @@ def client(server: Running) -> Iterator[Any]:
         yield client
 
 
+class Whole(aiohttp.ClientResponse):
+    """An answer that is read at once: the client looks only at the status of some, and keeps
+    their connections for ever if the body is not there yet.
+    """
+
+    async def start(self, connection: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
+        await super().start(connection)
+        await self.read()
+        return self
+
+
 @pytest.fixture
 async def aio(server: Running) -> AsyncIterator[Any]:
     address = server.http.removeprefix("http://")
     async with tritonclient.http.aio.InferenceServerClient(address) as client:
+        client._stub._response_class = Whole
         yield client
 
 
