@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from modelyard_runtime.batching.batcher import Batcher
 from modelyard_runtime.batching.calls import BatchLimits
 from modelyard_runtime.errors import DeadlineExceededError, InferenceError, OverloadedError
-from testkit.runtime_batching import POISON, Doubling, Item, build, held, soon
+from testkit.runtime_batching import POISON, Doubling, Item, Told, build, held, soon
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -172,14 +172,14 @@ async def test_a_caller_that_leaves_takes_its_item_along_and_hurts_nobody() -> N
 
 async def test_a_delay_lets_a_batch_fill_and_a_full_one_leaves_early() -> None:
     calls = Doubling()
-    batcher = build(calls, max_rows=3, max_delay_s=5.0)
-    started = time.monotonic()
+    told = Told()
+    batcher = Batcher(calls, BatchLimits(max_rows=3, max_delay_s=5.0), observer=told)
     answers = await asyncio.gather(
         *(batcher.submit([n], key="k", rows=1, deadline=soon()) for n in range(3))
     )
     assert answers == [[0], [2], [4]]
     assert calls.batches == [[[0], [1], [2]]]
-    assert time.monotonic() - started < 4
+    assert [report.trigger for report in told.reports] == ["full"]
     batcher.close()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,12 +16,10 @@ from modelyard_runtime.errors import (
     NotReadyError,
     OutOfMemoryError,
 )
-from testkit.runtime_batching import POISON, REFUSED, Doubling, Item, build, held, soon
+from testkit.runtime_batching import POISON, REFUSED, Doubling, Item, Told, build, held, soon
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from modelyard_runtime.batching.calls import BatchReport
 
 
 @pytest.mark.parametrize("at", range(8))
@@ -119,16 +116,6 @@ async def test_a_dead_engine_fails_the_batch_without_another_try() -> None:
     assert len({id(outcome) for outcome in outcomes}) == 4
     assert len(calls.batches) == 1
     batcher.close()
-
-
-@dataclass
-class Told:
-    """Remembers reports."""
-
-    reports: list[BatchReport] = field(default_factory=list)
-
-    def batch_done(self, report: BatchReport) -> None:
-        self.reports.append(report)
 
 
 @pytest.mark.parametrize(

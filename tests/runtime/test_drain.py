@@ -14,6 +14,7 @@ import pytest
 
 from modelyard_runtime.grpc_api import inference_pb2 as pb
 from testkit import runtime_models as models
+from testkit.runtime_processes import until
 from testkit.runtime_serving import running
 
 if TYPE_CHECKING:
@@ -40,9 +41,13 @@ class Load:
 
     def add(self, ask: Callable[[], str]) -> None:
         """Begin to ask; an answer is empty when all is well."""
-        thread = threading.Thread(target=self._run, args=(ask,))
+        thread = threading.Thread(target=self._run, args=(ask,), daemon=True)
         self._threads.append(thread)
         thread.start()
+
+    @property
+    def clients(self) -> int:
+        return len(self._threads)
 
     def stop(self) -> None:
         self._stop.set()
@@ -119,12 +124,12 @@ def test_a_signal_under_load_fails_nobody(tmp_path: Path, http_workers: str) -> 
         for _ in range(2):
             load.add(lambda: over_a_new_connection(url))
         load.add(lambda: over_a_new_channel(runtime.grpc))
-        time.sleep(1)
+        until(lambda: len(load.answered) > 3 * load.clients)
         runtime.terminate()
         signalled = time.monotonic()
         runtime.wait_for("Draining")
         assert httpx.get(f"{runtime.http}/v2/health/ready").status_code == 503
-        time.sleep(max(0.0, signalled + LAG_S - time.monotonic()))
+        time.sleep(max(0.0, signalled + LAG_S - time.monotonic()))  # the lag itself
         load.stop()
         late = sum(moment > signalled + 1 for moment in load.answered)
         for each in (*clients, *channels):

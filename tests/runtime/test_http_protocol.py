@@ -13,6 +13,7 @@ import pytest
 from modelyard_runtime.api.lane import Lane
 from modelyard_runtime.api.routes import DataRoutes
 from modelyard_runtime.app import create_app
+from modelyard_runtime.http_protocol import HttpProtocol
 from modelyard_runtime.web_server import WebServer
 from testkit.runtime_models import WEIGHTS, linear_onnx
 from testkit.runtime_serving import serving
@@ -33,13 +34,9 @@ class Connection:
         self.reader = reader
         self.writer = writer
 
-    async def ask(self, *parts: bytes) -> tuple[int, dict[str, str], bytes]:
-        """Send parts, each in a packet of its own, and read one answer."""
-        for part in parts:
-            self.writer.write(part)
-            await self.writer.drain()
-            await asyncio.sleep(0)
-            await asyncio.sleep(0.01 if len(parts) > 1 else 0)  # else the kernel joins them
+    async def ask(self, request: bytes) -> tuple[int, dict[str, str], bytes]:
+        """Send a request, and read one answer."""
+        self.writer.write(request)
         return await self.answer()
 
     async def answer(self) -> tuple[int, dict[str, str], bytes]:
@@ -147,10 +144,23 @@ async def test_a_whole_request_needs_no_asgi(model: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("cut", [10, 60, 100, 160])
-async def test_a_request_in_pieces_is_answered_like_a_whole_one(model: Path, cut: int) -> None:
+async def test_a_request_in_pieces_is_answered_like_a_whole_one(
+    model: Path, cut: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: asyncio.Queue[bytes] = asyncio.Queue()
+    take = HttpProtocol.data_received
+
+    def noting(protocol: HttpProtocol, data: bytes) -> None:
+        take(protocol, data)
+        taken.put_nowait(data)
+
+    monkeypatch.setattr(HttpProtocol, "data_received", noting)
     text = request(tensor(2.0), x_request_id="in-pieces")
     async with talking(model) as (connection, service):
-        status, headers, body = await connection.ask(text[:cut], text[cut:-7], text[-7:])
+        for piece in (text[:cut], text[cut:-7], text[-7:]):
+            connection.writer.write(piece)
+            assert await taken.get() == piece  # else the kernel may join it with the next one
+        status, headers, body = await connection.answer()
         assert (status, value_of(body)) == (200, expected(2))
         assert headers["x-request-id"] == "in-pieces"
         status, _, body = await connection.ask(request(tensor(3.0)))

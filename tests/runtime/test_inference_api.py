@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -308,10 +307,8 @@ async def test_too_many_requests_are_told_when_to_come_back(model: Path) -> None
 async def test_a_deadline_is_answered_504_while_the_model_runs(model: Path) -> None:
     async with serving(model, request_timeout_s=0.1) as (client, service):
         gate = Gate(service)
-        started = time.monotonic()
         answer = await client.post(INFER, json=linear([1, 4], ROW))
         assert (answer.status_code, answer.json()["code"]) == (504, "timeout")
-        assert time.monotonic() - started < 5
         gate.open.set()
 
 

@@ -15,6 +15,8 @@ from modelyard_runtime.errors import InvalidInputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from modelyard_runtime.batching.calls import BatchReport
+
 Item = list[int]
 POISON: Final = -1
 REFUSED: Final = -2
@@ -49,6 +51,16 @@ class Doubling:
     @staticmethod
     def join(answers: Sequence[Item]) -> Item:
         return [number for answer in answers for number in answer]
+
+
+@dataclass
+class Told:
+    """Remembers reports."""
+
+    reports: list[BatchReport] = field(default_factory=list)
+
+    def batch_done(self, report: BatchReport) -> None:
+        self.reports.append(report)
 
 
 def soon() -> float:
