@@ -69,7 +69,7 @@ async def test_errors(
     if not request["inputs"]:
         request["raw_input_contents"] = []
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await infer(channel)(pb.ModelInferRequest(**request), timeout=5)
+        await infer(channel)(pb.ModelInferRequest(**request), timeout=30)
     assert caught.value.code().name == status
     assert words in (caught.value.details() or "")
     assert dict(caught.value.trailing_metadata())["code"]
@@ -91,7 +91,7 @@ async def test_typed_contents_are_checked(
     tensor = {"name": "x", "datatype": datatype, "shape": [1, 2], "contents": contents}
     name = f"identity-{datatype.lower()}"
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await infer(channel)(pb.ModelInferRequest(model_name=name, inputs=[tensor]), timeout=5)
+        await infer(channel)(pb.ModelInferRequest(model_name=name, inputs=[tensor]), timeout=30)
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert words in (caught.value.details() or "")
 
@@ -102,7 +102,7 @@ async def test_typed_contents_are_taken_and_an_id_is_given_back(channel: grpc.ai
     tensor = {"name": "x", "datatype": "INT8", "shape": [1, 2], "contents": good}
     asked = infer(channel)(
         pb.ModelInferRequest(model_name="identity-int8", inputs=[tensor]),
-        timeout=5,
+        timeout=30,
         metadata=(("x-request-id", "mine"),),
     )
     assert (await asked).raw_output_contents == [b"\x01\xfe"]

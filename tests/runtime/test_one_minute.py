@@ -40,7 +40,7 @@ def served(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
     assert "modelyard-runtime serve iris.pt2\n" in COMMANDS
     logs = tmp_path_factory.mktemp("logs")
     with running(logs, "serve", str(folder / "iris.pt2")) as process:
-        process.wait_for("Ready", timeout_s=120)
+        process.wait_for("Ready")
         yield process
 
 

@@ -131,7 +131,7 @@ def test_a_certificate_that_cannot_be_used_is_named(tmp_path: Path) -> None:
         tls_cert_file=str(cert),
         tls_key_file=str(key),
     ) as runtime:
-        assert runtime.process.wait(30) == 1
+        assert runtime.process.wait(100) == 1
         word = runtime.last_word()
         assert word["reason"] == "InvalidSettings"
         assert "MODELYARD_TLS_KEY_FILE" in word["message"]
@@ -143,4 +143,4 @@ def ready(channel: grpc.Channel) -> Any:
         pb.ServerReadyRequest.SerializeToString,
         pb.ServerReadyResponse.FromString,
     )
-    return ask(pb.ServerReadyRequest(), timeout=5).ready
+    return ask(pb.ServerReadyRequest(), timeout=30).ready

@@ -102,7 +102,7 @@ def test_calls_that_do_not_wait(client: Any) -> None:
             callback=lambda result, error: answers.put((result, error)),
         )
     for _ in range(5):
-        result, error = answers.get(timeout=10)
+        result, error = answers.get(timeout=30)
         assert error is None
         same(result.as_numpy("y"), sample("FP32"))
 
@@ -148,7 +148,7 @@ def test_a_stream_answers_each_request_in_turn_and_survives_errors(client: Any) 
         name = "nope" if number == 7 else "identity-fp32"
         client.async_stream_infer(name, tensor("FP32"), request_id=str(number))
     for number in range(20):
-        result, error = answers.get(timeout=10)
+        result, error = answers.get(timeout=30)
         if number == 7:
             assert "no model 'nope'" in str(error)
         else:
@@ -165,7 +165,7 @@ def parts_of(answers: queue.Queue[tuple[Any, Any]], count: int) -> dict[str, lis
     found: dict[str, list[Any]] = {}
     ended = 0
     while ended < count:
-        result, error = answers.get(timeout=10)
+        result, error = answers.get(timeout=30)
         if error is not None:
             found.setdefault("error", []).append(str(error))
             continue
@@ -342,10 +342,10 @@ def test_a_tensor_in_shared_memory_is_refused(client: Any) -> None:
 def test_health_and_reflection(channel: grpc.Channel) -> None:
     stub = health_pb2_grpc.HealthStub(channel)
     for name in ("", "inference.GRPCInferenceService", "identity-fp32"):
-        answer = stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=5)
+        answer = stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=30)
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
     with pytest.raises(grpc.RpcError) as caught:
-        stub.Check(health_pb2.HealthCheckRequest(service="nope"), timeout=5)
+        stub.Check(health_pb2.HealthCheckRequest(service="nope"), timeout=30)
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
     services = ProtoReflectionDescriptorDatabase(channel).get_services()
     assert {"inference.GRPCInferenceService", "grpc.health.v1.Health"} <= set(services)

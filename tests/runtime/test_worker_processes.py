@@ -101,7 +101,7 @@ def test_a_drain_answers_everybody_and_ends_every_process(tmp_path: Path) -> Non
         for each in (load, newcomers):
             assert each.broken == each.wrong == []
             assert set(each.codes) == {200}
-        assert runtime.process.wait(20) == 0
+        assert runtime.process.wait(60) == 0
         until(lambda: not any(alive(pid) for pid in pids))
 
 
@@ -150,7 +150,7 @@ def test_a_port_that_another_program_has_is_named(tmp_path: Path) -> None:
         other.mkdir()
         path = models.linear_onnx(other / "m.onnx")
         with running(other, "serve", str(path), "--port", port, http_workers="2") as second:
-            assert second.process.wait(40) == 1
+            assert second.process.wait(100) == 1
             assert (
                 f"MODELYARD_HTTP_PORT: cannot listen on 127.0.0.1:{port}"
                 in (second.last_word()["message"])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-WAIT_S: Final = 40.0
+WAIT_S: Final = 100.0
 """Longer than anything takes on a busy machine."""
 
 

@@ -96,7 +96,7 @@ class Running:
             document: dict[str, Any] = json.load(answer)
         return document
 
-    def wait_for(self, state: str, timeout_s: float = 30) -> None:
+    def wait_for(self, state: str, timeout_s: float = 120) -> None:
         """Wait for a state, or say why it will not come."""
         end = time.monotonic() + timeout_s
         while time.monotonic() < end:
