@@ -6,6 +6,7 @@ All are for a model that takes ``x``, FP32 of [-1, 4], and gives ``y``.
 from __future__ import annotations
 
 import copy
+import functools
 import gzip
 import io
 import json
@@ -327,7 +328,8 @@ MALFORMED: st.SearchStrategy[Malformed] = st.one_of(
 """Every kind, every protocol."""
 
 
-def corpus(size: int) -> list[Malformed]:
+@functools.cache
+def corpus(size: int) -> tuple[Malformed, ...]:
     """Collect distinct requests, the same ones every time.
 
     Args:
@@ -350,4 +352,4 @@ def corpus(size: int) -> list[Malformed]:
         found[request] = None
 
     collect()
-    return list(found)
+    return tuple(found)

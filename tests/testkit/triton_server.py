@@ -25,7 +25,7 @@ DATA: Final = Path(__file__).parents[1] / "data" / "triton"
 CACHE: Final = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "modelyard"
 UV: Final = os.environ.get("UV", str(CACHE / "tools" / "uv-0.13" / "bin" / "uv"))
 _PYTHON: Final = f"python{sys.version_info.major}.{sys.version_info.minor}"
-_READY_S: Final = 60
+_READY_S: Final = 200
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,6 @@ def tritonserver(folder: Path, models: Path) -> Iterator[Addresses]:
                 **os.environ,
                 "LD_LIBRARY_PATH": str(sysconfig.get_config_var("LIBDIR")),
                 "PATH": f"{place / 'bin'}:{os.environ['PATH']}",
-                "PYTHONDONTWRITEBYTECODE": "1",
             },
             stdout=out,
             stderr=out,
