@@ -56,10 +56,10 @@ class Lab:
         config = ModelConfig.model_validate({"inputs": tensors, "threads": 1, **more})
         return Start(find_artifact(self.folder, model_format="Custom"), config)
 
-    def model(self, top: str = "", hang_s: float = WAIT_S) -> ProcessModel:
+    def model(self, top: str = "") -> ProcessModel:
         """Start and warm a model."""
         model = ProcessModel(
-            self.start(top), hang_s=hang_s, count=lambda *pair: self.counted.append(pair)
+            self.start(top), hang_s=WAIT_S, count=lambda *pair: self.counted.append(pair)
         )
         self.models.append(model)
         model.warm(max_rows=4)
