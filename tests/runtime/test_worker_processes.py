@@ -6,7 +6,6 @@ import os
 import signal
 import ssl
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
@@ -17,11 +16,12 @@ from tritonclient import http
 from testkit import runtime_models as models
 from testkit.runtime_certificates import write_certificate
 from testkit.runtime_load import Load
-from testkit.runtime_processes import alive, children, until
+from testkit.runtime_processes import alive, children, command, until
 from testkit.runtime_serving import running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from testkit.runtime_serving import Running
 
@@ -32,9 +32,7 @@ ROW = models.request("x", "FP32", [1, 4], [1.0, 2.0, 3.0, 4.0])
 
 def workers(pid: int) -> list[int]:
     """List the numbers of a server's workers."""
-    return [
-        each for each in children(pid) if b".workers" in Path(f"/proc/{each}/cmdline").read_bytes()
-    ]
+    return [each for each in children(pid) if b".workers" in command(each)]
 
 
 @contextmanager

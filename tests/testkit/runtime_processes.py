@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -28,8 +29,16 @@ def alive(pid: int) -> bool:
 
 def children(pid: int) -> list[int]:
     """List the processes that a process has started, by number."""
-    return [
-        int(word)
-        for task in Path(f"/proc/{pid}/task").iterdir()
-        for word in (task / "children").read_text().split()
-    ]
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that ended just now
+            found += map(int, (task / "children").read_text().split())
+    return found
+
+
+def command(pid: int) -> bytes:
+    """Return a process' command line; empty where it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
