@@ -10,6 +10,8 @@ from modelyard_operator.rollout.state import ACTIVE, Rollout, RolloutState
 from modelyard_operator.spec import ModelDeployment
 
 _TOKEN_CHARACTERS: Final = 32
+_KNOWS_COPIES: Final = ACTIVE | {RolloutState.ROLLING_BACK}
+"""States in which a copy may reach the candidate, those on their way when it is rejected included."""
 
 
 class Role(NamedTuple):
@@ -28,7 +30,7 @@ def role_of(model_deployment: ModelDeployment, revision: Revision, rollout: Roll
     """Return a revision's part in the rollout.
 
     Stable's pods copy requests only while their answers are compared. The candidate's know the copies'
-    token from the beginning, so that no copy is ever taken for a user's request.
+    token from the beginning to the end, so that no copy is ever taken for a user's request.
 
     Args:
         model_deployment: Whose revision it is.
@@ -37,7 +39,7 @@ def role_of(model_deployment: ModelDeployment, revision: Revision, rollout: Roll
     """
     shadow = model_deployment.spec.rollout.shadow
     verification = _verification(revision, rollout)
-    if shadow is None or rollout.candidate is None or rollout.state not in ACTIVE:
+    if shadow is None or rollout.candidate is None or rollout.state not in _KNOWS_COPIES:
         return Role(verification)
     token = copy_token(model_deployment, rollout)
     if revision.name == rollout.candidate:
