@@ -81,4 +81,4 @@ def _homewards(rollout: Rollout, world: World) -> Backends:
     nobody = not world.ready.get(home) and world.replicas.get(home, 1) > 0 and not rollout.down
     if not (nobody and world.ready.get(left) and left in world.weights):
         return Backends(primary=home)
-    return Backends(world.primary, world.canary, world.canary_weight if world.canary else 0)
+    return Backends(world.primary, world.canary, world.canary_weight)

@@ -71,5 +71,5 @@ def held_up(
 
 def unreadable(rollout: Rollout, seen: Judgement | None) -> bool:
     """Tell whether the source of the figures has been silent for long enough to ask a person."""
-    errors = rollout.analysis.errors if rollout.analysis else 0
-    return seen is not None and seen.verdict is Verdict.ERROR and errors >= MOST_ERRORS
+    silent = rollout.analysis is not None and rollout.analysis.errors >= MOST_ERRORS
+    return silent and seen is not None and seen.verdict is Verdict.ERROR

@@ -86,7 +86,6 @@ def begin(ask: Ask, rollout: Rollout, world: World, now: datetime) -> Rollout:
         id=f"{target}-{now.timestamp():.0f}",
         candidate=target,
         step=1,
-        weight=0,
         pinned=None if target == ask.target else target,
     )
 

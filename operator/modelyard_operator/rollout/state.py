@@ -208,7 +208,7 @@ class World:
         replicas: Pods that each live revision is meant to have, as its Deployment says.
         primary: Revision that the primary route names; None without a route.
         canary: Revision that the canary route names; None without one.
-        canary_weight: Percent that the canary route gives.
+        canary_weight: Percent that the canary route gives; 0 without one.
         followed: The proxy has the routes as they are, as far as it says.
         selected: Revision that the Service for callers inside the cluster selects.
         splits: The route can divide traffic between two revisions.

@@ -83,10 +83,8 @@ def advance(ask: Ask, rollout: Rollout, now: datetime) -> Rollout:
         previous=rollout.stable,
         fallback=rollout.stable,
         candidate=None,
-        weight=FULL,
         deadline_time=None,
         step_deadline_time=None,
-        held=False,
         promoted=with_promoted(rollout, promoted),
     )
 

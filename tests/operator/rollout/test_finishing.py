@@ -35,12 +35,14 @@ HOME = World(primary=A, replicas={A: 2, B: 2}, ready={A: 2, B: 2})
 
 
 def test_a_promotion_goes_on_when_the_proxies_have_followed() -> None:
-    assert decide(ASK, PROMOTING, replace(BOTH, primary=A), NOW) == PROMOTING
+    for early in (replace(BOTH, primary=A), replace(BOTH, followed=False)):
+        assert decide(ASK, PROMOTING, early, NOW) == PROMOTING
     settling = decide(ASK, PROMOTING, BOTH, NOW)
     assert settling == PROMOTING.model_copy(update={"next_step_time": LATER})
     moved = decide(ASK, settling, BOTH, LATER)
     assert moved == PROMOTING.model_copy(update={"weight": 0})
     assert decide(ASK, moved, BOTH, LATER) == moved, "the canary route is still there"
+    assert decide(ASK, moved, replace(ALONE, followed=False), LATER) == moved
     settling = decide(ASK, moved, ALONE, LATER)
     assert settling == moved.model_copy(update={"next_step_time": LATER + seconds(5)})
     done = decide(ASK, settling, ALONE, LATER + seconds(5))
@@ -102,7 +104,8 @@ def test_another_edit_ends_a_probation() -> None:
 
 
 def test_a_rollback_brings_traffic_home_and_lets_the_proxies_follow() -> None:
-    for away in (replace(HOME, canary=B), replace(HOME, primary=B)):
+    changes: list[dict[str, Any]] = [{"canary": B}, {"primary": B}, {"followed": False}]
+    for away in (replace(HOME, **change) for change in changes):
         assert decide(ask_for(B), RETURNING, away, NOW) == RETURNING
     settling = decide(ask_for(B), RETURNING, HOME, NOW)
     assert settling == RETURNING.model_copy(update={"next_step_time": LATER})

@@ -233,6 +233,7 @@ def test_time_wakes_only_what_waits_for_it() -> None:
 def test_a_wiped_status_is_told_from_an_empty_one() -> None:
     assert Rollout.from_status({}) is None
     assert Rollout.from_status({"rollout": {"state": "Idle"}, "stable": None}) is not None
+    assert Rollout.from_status({"rollout": {"id": "1"}}) == Rollout(id="1")
 
 
 def test_a_state_of_another_version_is_rebuilt_from_the_routes() -> None:

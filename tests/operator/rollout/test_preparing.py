@@ -101,6 +101,13 @@ def test_all_the_pods_of_a_step_are_waited_for() -> None:
     assert decide(asked(), warming, ROOM, NOW) == ready
 
 
+def test_the_only_pod_of_a_step_is_waited_for() -> None:
+    alone, nobody = having(S.WARMING, initial_replicas=1), World(primary=A, ready={A: 1})
+    ask = ask_for(B, replicas=1, progressDeadlineSeconds=700)
+    assert decide(ask, alone, nobody, NOW) == alone
+    assert decide(ask, alone, replace(nobody, ready={A: 1, B: 1}), NOW).state is S.SHIFTING
+
+
 def test_what_it_takes_is_looked_at_before_any_request() -> None:
     warming, silent = having(S.WARMING), replace(ROOM, signature_unknown=True)
     assert decide(asked(), warming, silent, NOW) == warming

@@ -86,6 +86,7 @@ def test_what_gets_everything(wanted: Backends, whole: str | None) -> None:
         (0, World(primary=A), True),
         (100, World(primary=B), True),
         (100, World(primary=A, canary=B, canary_weight=100), True),
+        (100, World(primary=A, canary=B, canary_weight=100, followed=False), False),
     ],
 )
 def test_a_weight_counts_once_the_routes_show_it(weight: int, world: World, expected: bool) -> None:  # noqa: FBT001
