@@ -35,8 +35,7 @@ HOME = World(primary=A, replicas={A: 2, B: 2}, ready={A: 2, B: 2})
 
 
 def test_a_promotion_goes_on_when_the_proxies_have_followed() -> None:
-    for early in (replace(BOTH, primary=A), replace(BOTH, followed=False)):
-        assert decide(ASK, PROMOTING, early, NOW) == PROMOTING
+    assert decide(ASK, PROMOTING, replace(BOTH, primary=A), NOW) == PROMOTING
     settling = decide(ASK, PROMOTING, BOTH, NOW)
     assert settling == PROMOTING.model_copy(update={"next_step_time": LATER})
     moved = decide(ASK, settling, BOTH, LATER)
