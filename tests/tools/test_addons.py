@@ -11,6 +11,7 @@ from localcluster.addons.install import (
     ARTIFACTS,
     DIGEST,
     install,
+    merge,
     refuse_from_source,
     render,
     unready,
@@ -32,6 +33,19 @@ apiVersion: admissionregistration.k8s.io/v1
 kind: ValidatingAdmissionPolicy
 metadata: {name: safe-upgrades}
 """
+CONTROLLER: Final = """\
+# Helm leaves documents empty.
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: envoy-gateway, namespace: envoy-gateway-system}
+spec:
+  replicas: 1
+  template:
+    spec:
+      securityContext: {runAsNonRoot: true}
+      containers: []
+"""
 VALUES = {
     "node_address": "10.77.0.1",
     "traefik_ip": "10.96.0.80",
@@ -41,7 +55,10 @@ VALUES = {
     "python_image": "python",
     "metrics_server_image": "metrics-server",
     "kubelet_tls": "--kubelet-insecure-tls",
+    "envoy_ip": "10.96.0.81",
+    "envoy_image": "envoy",
     "gateway_api_crds": DEFINITION.replace("NAME", "gateways"),
+    "envoy_gateway_chart": f"{DEFINITION.replace('NAME', 'envoyproxies')}---\n{CONTROLLER}",
     **of_gateways(["gateway-api"]),
 }
 """Values of a cluster with every add-on."""
@@ -84,7 +101,7 @@ def test_every_pod_of_an_addon_is_restricted() -> None:
         for item in render(name, VALUES)
         if item["kind"] == "Deployment"
     ]
-    assert len(pods) == 3
+    assert len(pods) == 4
     for pod in pods:
         assert pod["securityContext"]["runAsNonRoot"]
         for container in [*pod["containers"], *pod.get("initContainers", [])]:
@@ -118,6 +135,17 @@ def test_all_objects_of_an_addon_carry_one_digest() -> None:
     assert len(digests) == 1
 
 
+def test_envoy_gateway_comes_with_what_it_needs() -> None:
+    assert merge(["traefik"], ["envoy-gateway"]) == [
+        "dns",
+        "gateway-api",
+        "traefik",
+        "envoy-gateway",
+    ]
+    with pytest.raises(LocalClusterError, match="unknown add-on envoy:"):
+        merge([], ["envoy"])
+
+
 def test_traefik_has_a_gateway_where_the_cluster_knows_what_that_is() -> None:
     without = render("traefik", {**VALUES, **of_gateways(["traefik"])})
     beside = render("traefik", VALUES)
@@ -133,35 +161,55 @@ def test_traefik_has_a_gateway_where_the_cluster_knows_what_that_is() -> None:
     assert "--providers.kubernetesingressnginx=true" in arguments
 
 
-def test_definitions_are_applied_until_the_server_knows_them() -> None:
-    calls: list[tuple[str, ...]] = []
-    seen = as_seen(render("gateway-api", VALUES))
+def test_definitions_are_known_before_what_they_define() -> None:
+    calls: list[tuple[str, list[str]]] = []
+    manifest = render("envoy-gateway", VALUES)
+    seen = as_seen(manifest)
 
     def kubectl(*arguments: str, stdin: str | None = None) -> str:
         if arguments[0] == "get":
             return json.dumps({"items": list(seen.values()) if calls else []})
-        kinds = [item["kind"] for item in json.loads(stdin)["items"]] if stdin else []
-        calls.append((arguments[0], *kinds))
+        items = json.loads(stdin)["items"] if stdin else []
+        calls.append((arguments[0], [item["kind"] for item in items]))
         return ""
 
-    install(kubectl, ["gateway-api"], VALUES, Report())
+    install(kubectl, ["envoy-gateway"], VALUES, Report())
 
-    assert calls == [("apply", "CustomResourceDefinition"), ("wait",)]
-
-
-def test_only_the_definitions_of_a_module_are_taken(tmp_path: Path) -> None:
-    folder = tmp_path / "standard"
-    folder.mkdir()
-    (folder / "a.yaml").write_text(f"# a\n{DEFINITION.replace('NAME', 'a')}")
-    (folder / "b.yaml").write_text(f"# b\n{DEFINITION.replace('NAME', 'b')}")
-    (folder / "policy.yaml").write_text(POLICY)
-
-    objects = render("gateway-api", published({"gateway-api": tmp_path}))
-
-    assert [item["metadata"]["name"] for item in objects] == ["a", "b"]
+    assert [verb for verb, _ in calls] == ["apply", "wait", "apply"]
+    (_, first), _, (_, second) = calls
+    assert first == ["CustomResourceDefinition"]
+    assert {"EnvoyProxy", "Gateway", "Deployment"} <= set(second)
+    assert "CustomResourceDefinition" not in second
 
 
-def test_other_providers_say_where_to_get_the_gateway_api() -> None:
+def test_what_others_publish_is_read_from_their_modules(tmp_path: Path) -> None:
+    api, chart = tmp_path / "api", tmp_path / "envoy"
+    for folder, name in (
+        (api / "standard", "gateways"),
+        (chart / "gateway-helm/charts/crds/crds/generated", "x"),
+    ):
+        folder.mkdir(parents=True)
+        (folder / "a.yaml").write_text(f"# {name}\n{DEFINITION.replace('NAME', name)}")
+        (folder / "policy.yaml").write_text(POLICY)
+    values = chart / "gateway-helm" / "values.tmpl.yaml"
+    values.write_text("image: ${GatewayImage}\npullPolicy: ${GatewayImagePullPolicy}\n")
+    given: list[str | None] = []
+
+    def helm(*arguments: str, stdin: str | None = None) -> str:
+        assert arguments[:3] == ("template", "envoy-gateway", str(chart / "gateway-helm"))
+        given.append(stdin)
+        return CONTROLLER
+
+    found = published({"gateway-api": api, "envoy-gateway": chart}, helm, "envoy-gateway:1")
+
+    assert given == ["image: envoy-gateway:1\npullPolicy: IfNotPresent\n"]
+    assert [one["metadata"]["name"] for one in render("gateway-api", found)] == ["gateways"]
+    names = [one["kind"] for one in render("envoy-gateway", {**VALUES, **found})]
+    assert names[-2:] == ["CustomResourceDefinition", "Deployment"]
+    assert "ValidatingAdmissionPolicy" not in names
+
+
+def test_other_providers_say_where_to_get_envoy_gateway() -> None:
     refuse_from_source(["traefik"])
-    with pytest.raises(LocalClusterError, match=r"v1[0-9.]+/standard-install\.yaml"):
-        refuse_from_source(["traefik", "gateway-api"])
+    with pytest.raises(LocalClusterError, match="own chart, oci://docker"):
+        refuse_from_source(["traefik", "envoy-gateway"])

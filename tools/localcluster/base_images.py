@@ -1,4 +1,4 @@
-"""Images that no Dockerfile here builds: pause, Python, and one static program alone."""
+"""Images that no Dockerfile here builds: pause, Python, and one program alone."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ PYTHON_PACKAGES: Final = "python3,python3-venv,python3-pip,ca-certificates,libgo
 PYTHON_REVISION: Final = "2"
 """Changed with the way the Python image is made: it and its users are built anew."""
 REVISION_LABEL: Final = "dev.modelyard.revision"
-PROGRAM_CONFIG: Final = ("--user=65532:65532",)
+NOTHING: Final = "scratch"
+"""The base of an image that has none."""
+PROGRAM_FOLDER: Final = "usr/local/bin"
+PROGRAM_CONFIG: Final = (f"--env=PATH=/{PROGRAM_FOLDER}", "--user=65532:65532")
 
 
 def ensure_pause(cache: Cache) -> None:
@@ -54,16 +57,26 @@ def ensure_pause(cache: Cache) -> None:
         shutil.rmtree(work)
 
 
-def ensure_program(cache: Cache, image: str, program: Path) -> None:
-    """Make an image that holds one static program and nothing else."""
+def ensure_program(cache: Cache, image: str, program: Path, *, base: str = NOTHING) -> None:
+    """Make an image that holds one program, on its PATH.
+
+    Args:
+        cache: Where images are kept.
+        image: Name of the image.
+        program: The program, which is the entry point.
+        base: What the program needs beside itself; nothing when it is static.
+    """
     buildah = Buildah(cache)
     if buildah.has(image):
         return
     work = base_folder(cache, program.name)
-    shutil.copy2(program, work / program.name)
-    (work / "tmp").mkdir(mode=0o1777)
-    config = (f'--entrypoint=["/{program.name}"]', *PROGRAM_CONFIG)
-    buildah.from_folder(image, work, config)
+    folder = work / PROGRAM_FOLDER
+    folder.mkdir(parents=True)
+    shutil.copy2(program, folder)
+    (work / "tmp").mkdir()
+    (work / "tmp").chmod(0o1777)  # where every user may write, whatever this one's umask is
+    config = (f'--entrypoint=["/{PROGRAM_FOLDER}/{program.name}"]', *PROGRAM_CONFIG)
+    buildah.from_folder(image, work, config, base=base)
     shutil.rmtree(work)
 
 

@@ -72,15 +72,18 @@ class Buildah:
         )
         self._forget_layers(build.name, output)
 
-    def from_folder(self, image: str, folder: Path, config: Sequence[str]) -> None:
+    def from_folder(
+        self, image: str, folder: Path, config: Sequence[str], *, base: str = "scratch"
+    ) -> None:
         """Make an image of one layer from a folder.
 
         Args:
             image: Its name.
             folder: What becomes its root.
             config: Options of ``buildah config``: entry point, environment.
+            base: The image that the layer lies on.
         """
-        container = self._run("from", "scratch").strip()
+        container = self._run("from", "--pull=never", base).strip()
         try:
             self._run("add", "--quiet", container, str(folder), "/")
             self._run("config", *config, container)

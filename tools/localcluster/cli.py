@@ -81,7 +81,8 @@ def up(
         typer.Option(
             help="Comma-separated: dns (names of Services), traefik (Ingresses of class nginx), s3 "
             "(a bucket `models`), metrics-server (autoscaling on CPU), gateway-api (HTTPRoutes; "
-            "Traefik then has a Gateway, traefik/public). Remembered until `down`."
+            "Traefik then has a Gateway, traefik/public), envoy-gateway (the Gateway "
+            "gateways/public). Remembered until `down`."
         ),
     ] = "",
 ) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 HYPERKUBE_SOURCE: Final = Path(__file__).parent / "hyperkube"
 STRIP: Final = "-s -w"
 _CONTAINERD: Final = "github.com/containerd/containerd/v2"
+_ENVOY_GATEWAY: Final = "github.com/envoyproxy/gateway"
 _KUBERNETES_VERSION: Final = "k8s.io/component-base/version"
 
 
@@ -126,6 +127,14 @@ GATEWAY_API: Final = Artifact(
     module=f"sigs.k8s.io/gateway-api@v{versions.GATEWAY_API}",
     files=("config/crd/standard",),
     minutes=0.2,
+)
+ENVOY_GATEWAY: Final = Artifact(
+    name="envoy-gateway",
+    version=versions.ENVOY_GATEWAY,
+    packages=(f"{_ENVOY_GATEWAY}/cmd/envoy-gateway@v{versions.ENVOY_GATEWAY}",),
+    module=f"{_ENVOY_GATEWAY}@v{versions.ENVOY_GATEWAY}",
+    files=("charts/gateway-helm",),
+    minutes=3,
 )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import functools
 import json
 import os
 import shutil
@@ -33,12 +32,14 @@ from localcluster.errors import LocalClusterError
 from localcluster.processes import run, wait_until
 from localcluster.provider import Invocation, Status, client_environment
 from localcluster.supervisor import Supervisor
+from localcluster.wheels import Wheel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from concurrent.futures import Future
     from pathlib import Path
 
+    from localcluster.addons import AddonImage
     from localcluster.components import Component
     from localcluster.image import ImageBuild
     from localcluster.paths import ClusterPaths
@@ -51,6 +52,8 @@ LONG_AGO: Final = dt.datetime.min.replace(tzinfo=dt.UTC)
 ADDON_PAGES: Final = {
     "traefik": f"http://{addons.TRAEFIK_ADDRESS}:8080/ping",
     "s3": f"http://{addons.S3_ADDRESS}:9000/healthz",
+    # Envoy knows no such page, and that it says so shows that it has its configuration.
+    "envoy-gateway": f"http://{addons.ENVOY_ADDRESS}:80/",
 }
 KUBELET_TLS: Final = (
     "--kubelet-certificate-authority=/var/run/secrets/kubernetes.io/serviceaccount/ca.crt"
@@ -106,12 +109,14 @@ class LocalProvider:
         with self._report.step("node"):
             self._start_node(kubernetes, built["containerd"].result(), pause)
         self._load_addon_images(wanted, built)
-        values = self._addon_values(wanted, built)
-        addons.install(self.kubectl, wanted, values, self._report, self._addon_answers)
-        if "dns" in wanted:
-            # After its role exists: refused once, it would wait long before it asks again.
-            self._ensure_all([components.dns(self.paths, built["coredns"].result())])
         built["helm"].result()
+        values = self._addon_values(wanted, built)
+        if "dns" in wanted:
+            addons.install(self.kubectl, ["dns"], values, self._report)
+            # After its role exists: refused once, it would wait long before it asks again. Before
+            # the other add-ons, which ask it.
+            self._ensure_all([components.dns(self.paths, built["coredns"].result())])
+        addons.install(self.kubectl, wanted, values, self._report, self._addon_answers)
 
     def _build(self, pool: ThreadPoolExecutor, wanted: Sequence[str]) -> dict[str, Future[Path]]:
         """Build what is missing, one after the other: the compiler fills every core by itself."""
@@ -279,50 +284,59 @@ class LocalProvider:
         return True
 
     def _load_addon_images(self, wanted: Sequence[str], built: dict[str, Future[Path]]) -> None:
-        """Make images of the add-ons' programs, which are static and need nothing else."""
+        """Make images of the add-ons' programs, and load what the node does not have."""
         present = self._containerd.images()
-        needed: list[tuple[str, Callable[[], Path]]] = []
-        if "traefik" in wanted:
-            fetch = functools.partial(wheels.ensure_traefik, self._cache, self._report)
-            needed.append((versions.TRAEFIK_IMAGE, fetch))
-        if "s3" in wanted:
-            needed.append((versions.S3_IMAGE, lambda: built["versitygw"].result() / "versitygw"))
-        if "metrics-server" in wanted:
-            name = "metrics-server"
-            needed.append((versions.METRICS_SERVER_IMAGE, lambda: built[name].result() / name))
-        for image, program in needed:
-            if image not in present:
-                with self._cache.lock("images"):
-                    base_images.ensure_program(self._cache, image, program())
-                    self._load_built(image, image)
+        for item in addons.IMAGES:
+            if item.addon in wanted and item.name not in present:
+                self._make_addon_image(item, built)
         if "s3" in wanted and versions.PYTHON_IMAGE not in present:
             base_images.ensure_python(self._cache, self._report)
             with self._report.step("load the Python base image"):
                 self._load_built(versions.PYTHON_IMAGE, base_images.PYTHON_REVISION)
 
+    def _make_addon_image(self, item: AddonImage, built: Mapping[str, Future[Path]]) -> None:
+        program = item.program
+        if isinstance(program, Wheel):
+            file = wheels.ensure(self._cache, program, self._report)
+        else:
+            file = built[program.name].result() / program.name
+        if item.needs_python:
+            base_images.ensure_python(self._cache, self._report)
+        base = versions.PYTHON_IMAGE if item.needs_python else base_images.NOTHING
+        with self._cache.lock("images"):
+            base_images.ensure_program(self._cache, item.name, file, base=base)
+            self._load_built(item.name, item.name)
+
     def _addon_answers(self, name: str) -> bool:
         """Ask an add-on's Service, where it has a page that tells."""
         page = ADDON_PAGES.get(name)
+        if page is None:
+            return True
         try:
-            return page is None or get_status(self.paths.network_namespace, page) == HTTPStatus.OK
+            status = get_status(self.paths.network_namespace, page)
         except (OSError, HTTPException):
             return False
+        return status in {HTTPStatus.OK, HTTPStatus.NOT_FOUND}
 
-    @staticmethod
-    def _addon_values(wanted: Sequence[str], built: Mapping[str, Future[Path]]) -> dict[str, str]:
-        folders = {name: built[name].result() for name in wanted if name in addons.FROM_SOURCE}
-        return {
+    def _addon_values(
+        self, wanted: Sequence[str], built: Mapping[str, Future[Path]]
+    ) -> dict[str, str]:
+        values = {
             **addons.of_gateways(wanted),
-            **addons.published(folders),
             "node_address": namespaces.NODE_ADDRESS,
             "traefik_ip": addons.TRAEFIK_ADDRESS,
             "s3_ip": addons.S3_ADDRESS,
+            "envoy_ip": addons.ENVOY_ADDRESS,
             "traefik_image": versions.TRAEFIK_IMAGE,
             "s3_image": versions.S3_IMAGE,
             "python_image": versions.PYTHON_IMAGE,
             "metrics_server_image": versions.METRICS_SERVER_IMAGE,
+            "envoy_image": versions.ENVOY_IMAGE,
             "kubelet_tls": KUBELET_TLS,
         }
+        folders = {name: built[name].result() for name in wanted if name in addons.FROM_SOURCE}
+        image = versions.ENVOY_GATEWAY_IMAGE
+        return {**values, **addons.published(folders, self._helm, image)}
 
     def invocation(self, argv: Sequence[str]) -> Invocation:
         """Return how to run a command inside the cluster's network."""
@@ -335,6 +349,10 @@ class LocalProvider:
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
         """Run kubectl as the administrator and return what it prints."""
         command = self.invocation(["kubectl", *arguments])
+        return run(command.argv, env=command.env, stdin=stdin)
+
+    def _helm(self, *arguments: str, stdin: str | None = None) -> str:
+        command = self.invocation(["helm", *arguments])
         return run(command.argv, env=command.env, stdin=stdin)
 
     def _load_built(self, image: str, digest: str) -> None:

@@ -13,6 +13,8 @@ METRICS_SERVER: Final = "0.9.0"
 VERSITYGW: Final = "1.8.0"
 TRAEFIK: Final = "3.7.15"
 GATEWAY_API: Final = "1.6.1"
+ENVOY_GATEWAY: Final = "1.9.1"
+ENVOY: Final = "1.39.1"
 PAUSE: Final = "1"
 DEBIAN: Final = "bookworm"
 
@@ -20,6 +22,8 @@ PAUSE_IMAGE: Final = f"docker.io/modelyard/pause:{PAUSE}"
 PYTHON_IMAGE: Final = "docker.io/library/python:3.11-slim-bookworm"
 TRAEFIK_IMAGE: Final = f"docker.io/modelyard/traefik:{TRAEFIK}"
 S3_IMAGE: Final = f"docker.io/modelyard/versitygw:{VERSITYGW}"
+ENVOY_GATEWAY_IMAGE: Final = f"docker.io/modelyard/envoy-gateway:{ENVOY_GATEWAY}"
+ENVOY_IMAGE: Final = f"docker.io/modelyard/envoy:{ENVOY}"
 METRICS_SERVER_IMAGE: Final = f"docker.io/modelyard/metrics-server:{METRICS_SERVER}"
 
 PUBLIC_IMAGES: Final = {

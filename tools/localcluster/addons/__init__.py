@@ -1,6 +1,8 @@
 """Add-ons of a cluster: what tests and demos need besides Kubernetes itself."""
 
+from localcluster.addons.images import IMAGES, AddonImage
 from localcluster.addons.install import (
+    ENVOY_ADDRESS,
     FROM_SOURCE,
     S3_ADDRESS,
     TRAEFIK_ADDRESS,
@@ -13,9 +15,12 @@ from localcluster.addons.install import (
 from localcluster.addons.published import published
 
 __all__ = [
+    "ENVOY_ADDRESS",
     "FROM_SOURCE",
+    "IMAGES",
     "S3_ADDRESS",
     "TRAEFIK_ADDRESS",
+    "AddonImage",
     "artifacts",
     "install",
     "merge",

@@ -27,12 +27,16 @@ ARTIFACTS: Final[dict[str, tuple[Artifact, ...]]] = {
     "traefik": (),
     "s3": (golang.VERSITYGW,),
     "metrics-server": (golang.METRICS_SERVER,),
+    "envoy-gateway": (golang.ENVOY_GATEWAY,),
 }
 """Every add-on, in the order of installation, with the programs that it is built from."""
-FROM_SOURCE: Final = ("gateway-api",)
+NEEDS: Final[dict[str, tuple[str, ...]]] = {"envoy-gateway": ("dns", "gateway-api")}
+"""Add-ons that come with another."""
+FROM_SOURCE: Final = ("gateway-api", "envoy-gateway")
 """Add-ons whose objects are read from their Go modules, which only the local provider has."""
 TRAEFIK_ADDRESS: Final = "10.96.0.80"
 S3_ADDRESS: Final = "10.96.0.90"
+ENVOY_ADDRESS: Final = "10.96.0.81"
 """Fixed addresses of Services, where the tool makes the cluster."""
 MANAGED_BY: Final = "localcluster"
 DIGEST: Final = "modelyard.dev/manifest"
@@ -61,6 +65,7 @@ def merge(recorded: Iterable[str], wanted: Iterable[str]) -> list[str]:
         LocalClusterError: One of them is unknown.
     """
     names = {*recorded, *wanted}
+    names |= {need for name in names for need in NEEDS.get(name, ())}
     unknown = ", ".join(sorted(names - set(ARTIFACTS)))
     if unknown:
         raise LocalClusterError(
@@ -83,9 +88,9 @@ def refuse_from_source(wanted: Iterable[str]) -> None:
     refused = [name for name in wanted if name in FROM_SOURCE]
     if refused:
         raise LocalClusterError(
-            f"{', '.join(refused)}: installed by the local provider only. Here, apply the project's "
-            "own release: https://github.com/kubernetes-sigs/gateway-api/releases/download/"
-            f"v{versions.GATEWAY_API}/standard-install.yaml"
+            f"{', '.join(refused)}: installed by the local provider only. Here, install Envoy "
+            "Gateway's own chart, oci://docker.io/envoyproxy/gateway-helm, "
+            f"version v{versions.ENVOY_GATEWAY}, which brings the Gateway API"
         )
 
 
