@@ -190,6 +190,8 @@ class Checks:
         assert not lost, f"3: {revision} serves, and was scaled to {wants}"
         if rollout.given_up and revision == rollout.stable:
             full = rollout.initial_replicas or 1
+            if rollout.state not in ACTIVE:  # whoever asked for fewer meanwhile gets fewer now
+                full = min(full, ask.replicas)
             # Weights are whole percents: 67 % of 3 pods is no third pod.
             carried = needed(weight - 1, full)
             assert wants + 1 >= carried, f"13: {wants} of {full} pods at {weight} %"
