@@ -1,7 +1,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelyard_operator.rollout.freeze import (
@@ -96,6 +96,7 @@ def test_what_is_no_time_zone(zone: str) -> None:
         check_freeze(FreezeSpec(cron="0 0 * * *", duration_minutes=1, time_zone=zone))
 
 
+@settings(deadline=None)
 @given(
     minute=st.integers(0, 59),
     hour=st.integers(0, 23),

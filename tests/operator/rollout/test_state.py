@@ -3,7 +3,7 @@
 import json
 from datetime import UTC, datetime
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from modelyard_operator.rollout.evidence import Counts, Evidence, MetricEvidence
@@ -85,6 +85,7 @@ rollouts = st.builds(
 )  # fmt: skip
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is slow
 @given(rollouts)
 def test_it_reads_back_as_it_was_written(rollout: Rollout) -> None:
     status = {"rollout": rollout.to_status()}
