@@ -52,7 +52,7 @@ class Profile:
         lacks: Fields that the proxy does nothing about, as `FeaturesUnsupported` names them.
         falls_back: The requests of a candidate that cannot be reached go to stable. Without, they
             fail until the operator has seen it, as the Gateway API demands: 500 where the Service
-            is missing, 503 where it has no pod.
+            is missing, 503 where it has no pod, or is so new that nobody knows its pod yet.
     """
 
     name: str
@@ -167,6 +167,7 @@ class Stream:
         status: Status code of the answer.
         revision: Who answers.
         moments: When each event came, by the monotonic clock.
+        last: The last event: a stream that fails says why in it.
         error: How it ended before its end; empty if it did not.
     """
 
@@ -176,6 +177,7 @@ class Stream:
     status: int = 0
     revision: str = ""
     moments: list[float] = field(default_factory=list)
+    last: str = ""
     error: str = ""
     _connection: http.client.HTTPConnection | None = None
     _thread: threading.Thread | None = None
@@ -233,5 +235,6 @@ class Stream:
             for line in answer:
                 if line.startswith(b"data:"):
                     self.moments.append(time.monotonic())
+                    self.last = line.decode()
         except (OSError, http.client.HTTPException) as error:
             self.error = f"{type(error).__name__}: {error}"
