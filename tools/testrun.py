@@ -28,7 +28,7 @@ SIDE_BY_SIDE: Final = ("-n", "2", "--dist", "loadfile")
 ROLLOUT: Final = "tests/operator/rollout"
 """In a process of their own: which examples are drawn depends on the modules that are loaded."""
 LOCALCLUSTER: Final = (sys.executable, "-m", "localcluster")
-ADDONS: Final = "dns,traefik,s3,metrics-server"
+ADDONS: Final = "dns,traefik,s3,metrics-server,gateway-api"
 
 
 @dataclass(frozen=True)
