@@ -169,8 +169,10 @@ async def test_grpc_asks_for_keys_in_its_own_words(model: Path, guarded: dict[st
 
 
 async def test_keys_and_directives_change_while_it_runs(
-    model: Path, guarded: dict[str, Any]
+    model: Path, guarded: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for module in ("auth.authenticator", "directives"):
+        monkeypatch.setattr(f"modelyard_runtime.{module}.POLL_S", 0.01)
     async with serving(model, **guarded) as (client, service):
         watching = asyncio.create_task(service.watch())
         bob = {"X-API-Key": "friend"}
