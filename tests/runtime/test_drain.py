@@ -26,6 +26,8 @@ pytestmark = pytest.mark.slow
 BODY = json.dumps(models.request("x", "FP32", [1, 4], [1, 2, 3, 4]))
 LAG_S = 5.0
 """How long after the signal the proxies still send requests here."""
+PATIENCE_S = 30.0
+"""How long a client waits for an answer: nobody may be left without one, a busy machine may be slow."""
 RATE_OF_ONE = 25.0
 """Requests a second of each of eight clients."""
 
@@ -74,7 +76,7 @@ def over_http(client: httpx.Client, url: str) -> str:
 
 
 def over_a_new_connection(url: str) -> str:
-    with httpx.Client() as client:
+    with httpx.Client(timeout=PATIENCE_S) as client:
         return over_http(client, url)
 
 
@@ -88,7 +90,7 @@ def over_grpc(channel: grpc.Channel) -> str:
     raw = np.ones(4, np.float32).tobytes()
     answer = ask(
         pb.ModelInferRequest(model_name="model", inputs=[tensor], raw_input_contents=[raw]),
-        timeout=10,
+        timeout=PATIENCE_S,
     )
     return "" if answer.model_name == "model" else str(answer)
 
@@ -109,13 +111,13 @@ def test_a_signal_under_load_fails_nobody(tmp_path: Path, http_workers: str) -> 
         str(models.linear_onnx(tmp_path / "model.onnx")),
         threads="1",
         http_workers=http_workers,
-        drain_timeout_s="21",
+        drain_timeout_s="30",
         directives_file=str(directives),
     ) as runtime:
         runtime.wait_for("Ready")
         url = f"{runtime.http}/v2/models/model/infer"
         load = Load()
-        clients = [httpx.Client() for _ in range(3)]
+        clients = [httpx.Client(timeout=PATIENCE_S) for _ in range(3)]
         channels = [grpc.insecure_channel(runtime.grpc) for _ in range(2)]
         for client in clients:
             load.add(lambda client=client: over_http(client, url))  # type: ignore[misc]
@@ -134,8 +136,8 @@ def test_a_signal_under_load_fails_nobody(tmp_path: Path, http_workers: str) -> 
         late = sum(moment > signalled + 1 for moment in load.answered)
         for each in (*clients, *channels):
             each.close()
-        assert runtime.process.wait(21) == 0
+        assert runtime.process.wait(60) == 0
         assert load.failures == []
-        assert late > 100  # the clients did ask, also on a slow machine
+        assert late > load.clients  # they did ask
         # Every answer has its record: the audit was written to the end.
         assert len(audit.read_text().splitlines()) == len(load.answered)
