@@ -23,10 +23,12 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 BIN: Final = Path(sys.executable).parent
 CACHE: Final = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "modelyard"
 PYTEST: Final = (sys.executable, "-m", "pytest", "-q", "-o", f"cache_dir={CACHE}/pytest")
-SIDE_BY_SIDE: Final = ("-n", "2", "--dist", "loadfile")
-"""Files of unit tests side by side; the slow ones start servers that are held to times."""
+SIDE_BY_SIDE: Final = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
+"""Files of tests side by side, in their order: the longest hold few tests, and must not come last."""
 ROLLOUT: Final = "tests/operator/rollout"
 """In a process of their own: which examples are drawn depends on the modules that are loaded."""
+APART: Final = (f"--ignore={ROLLOUT}", "--ignore=tests/cluster")
+"""Files that other parts run; collecting them takes time in each process."""
 LOCALCLUSTER: Final = (sys.executable, "-m", "localcluster")
 ADDONS: Final = "dns,traefik,s3,metrics-server,gateway-api"
 
@@ -56,17 +58,14 @@ CHECK: Final = (
     Part("rollout machine", (*PYTEST, ROLLOUT, "-m", "not slow")),
     Part(
         "unit tests",
-        (*PYTEST, *SIDE_BY_SIDE, f"--ignore={ROLLOUT}", "-m", "not cluster and not slow"),
+        (*PYTEST, *SIDE_BY_SIDE, *APART, "-m", "not slow"),
     ),
 )
 CLUSTER: Final = (
     Part("cluster up", (*LOCALCLUSTER, "up", "--addons", ADDONS)),
     # After the cluster, which builds the S3 server that one of them fetches from.
     Part("rollout machine, long", (*PYTEST, ROLLOUT, "-m", "slow")),
-    Part(
-        "slow tests",
-        (*PYTEST, f"--ignore={ROLLOUT}", "-m", "slow and not cluster"),
-    ),
+    Part("slow tests", (*PYTEST, *SIDE_BY_SIDE, *APART, "-m", "slow")),
     Part("cluster tests", (*PYTEST, "-m", "cluster"), always=False),
 )
 BATCHING: Final = ("tests/runtime/test_backlog.py", "tests/runtime/test_batching_properties.py")
