@@ -95,6 +95,14 @@ def test_it_reads_back_as_it_was_written(rollout: Rollout) -> None:
     assert Rollout.from_status(json.loads(json.dumps(status))) == rollout
 
 
+def test_what_has_a_place_of_its_own_or_no_value_is_left_out() -> None:
+    assert Rollout(stable="fraud-a", candidate="fraud-b").to_status() == {"state": "Initializing"}
+    step = PlannedStep(weight=5, bake_seconds=0, max_seconds=9)
+    assert Rollout(plan=(step,)).to_status()["plan"] == [
+        {"weight": 5, "bakeSeconds": 0, "maxSeconds": 9}
+    ]
+
+
 def test_what_is_at_its_default_is_left_out() -> None:
     assert Rollout().to_status() == {"state": "Initializing"}
     assert Rollout(initial_replicas=0, weight=0).to_status() == {
