@@ -199,6 +199,7 @@ class Yard:
             served.until_ready()
             edit_to(served, BAD)
             ship.ended = served.until(lambda seen: state_of(seen) == "RolledBack", END_S)
+            time.sleep(QUIET_S)  # it may be killed at what it tidies up, too
         time.sleep(QUIET_S)
         ship.writes = [write for one in operators for write in one.writes]
 
