@@ -47,6 +47,8 @@ def warming(ask: Ask, rollout: Rollout, world: World, now: datetime) -> Rollout:
     if world.signature_unknown and ask.spec.signature_change == "Reject" and not rollout.weight:
         return rollout  # it is about to be told, and is looked at before any request
     if _has_shadow(ask, rollout, world):
+        if rollout.candidate in world.weights:
+            return rollout  # it has stood in for stable, which comes first again
         limit = now + timedelta(seconds=rollout.current.max_seconds)
         return moved(rollout, RolloutState.SHADOWING, now, step_deadline_time=limit)
     weight = rollout.current.weight

@@ -146,6 +146,12 @@ def test_without_a_ready_pod_of_stable_there_is_nobody_to_copy_from() -> None:
     assert decide(asked(**COPIES), whole, down, NOW).state is S.SHIFTING
 
 
+def test_who_has_stood_in_for_stable_gives_its_requests_back_before_it_gets_copies() -> None:
+    standing_in = replace(ROOM, canary=B, canary_weight=100)
+    assert decide(asked(**COPIES), having(S.WARMING), standing_in, NOW) == having(S.WARMING)
+    assert decide(asked(), having(S.WARMING), standing_in, NOW).state is S.SHIFTING
+
+
 SHADOWING = having(S.SHADOWING, step_deadline_time=NOW + seconds(300))
 LATE = NOW + seconds(300)
 
