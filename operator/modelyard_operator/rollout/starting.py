@@ -95,12 +95,13 @@ def _beginning(ask: Ask, rollout: Rollout, world: World, now: datetime) -> Mappi
     replicas = max(ask.replicas, world.replicas.get(stable, 1))
     down = not world.ready.get(stable)
     known = wanted(ask, rollout) in rollout.promoted
+    divided = 0 < world.canary_weight < FULL  # stable serves the rest, and cannot go
     return {
         "plan": plan_steps(ask.spec, splits=world.splits, skips=down or known),
         "started_at": now,
         "deadline_time": progress_deadline(ask, now),
         "initial_replicas": replicas,
-        "given_up": replicas if ask.spec.strategy == "Recreate" else 0,
+        "given_up": replicas if ask.spec.strategy == "Recreate" and not divided else 0,
     }
 
 

@@ -211,6 +211,14 @@ def test_what_is_rebuilt_from_the_routes_is_written_down_whole() -> None:
     assert recover(ask, replace(half, canary_weight=100), NOW).step == 3
 
 
+@pytest.mark.parametrize(("weight", "given_up"), [(0, 4), (1, 0), (99, 0), (100, 4)])
+def test_rebuilt_it_keeps_a_stable_that_serves_a_share(weight: int, given_up: int) -> None:
+    both = {A: 4, B: 2}
+    world = World(primary=A, canary=B, canary_weight=weight, replicas=both, ready=both)
+    ask = ask_for(B, replicas=2, strategy="Recreate")
+    assert recover(ask, world, NOW).given_up == given_up
+
+
 def test_a_promotion_is_rebuilt_with_the_revision_that_was_stable() -> None:
     both = World(primary=B, canary=B, canary_weight=100, replicas={C: 1, A: 2, B: 2})
     expected = Rollout(state=S.PROMOTING, stable=B, previous=A, weight=100, state_since=NOW)
