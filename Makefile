@@ -43,7 +43,7 @@ demo: setup ## The main job from nothing, live: operator, model, canary, promoti
 
 .PHONY: up
 up: setup ## Start the local cluster with its add-ons, or repair it
-	@$(PYTHON) -m localcluster up --addons dns,traefik,s3,metrics-server,gateway-api
+	@$(PYTHON) -m localcluster up --addons dns,traefik,s3,metrics-server
 
 .PHONY: shell
 shell: setup ## A shell where the cluster's network, kubectl and helm are at hand

@@ -30,7 +30,7 @@ ROLLOUT: Final = "tests/operator/rollout"
 APART: Final = (f"--ignore={ROLLOUT}", "--ignore=tests/cluster")
 """Files that other parts run; collecting them takes time in each process."""
 LOCALCLUSTER: Final = (sys.executable, "-m", "localcluster")
-ADDONS: Final = "dns,traefik,s3,metrics-server,gateway-api"
+ADDONS: Final = "dns,traefik,s3,metrics-server"
 
 
 @dataclass(frozen=True)
