@@ -3,17 +3,17 @@
 from dataclasses import replace
 from typing import Any, Final
 
-import httpx
 import pytest
 
 from testkit.cluster_api import Manifest, condition, is_ready, revision_of, state_of
 from testkit.cluster_lab import Bench, Lab, Served
+from testkit.cluster_proxies import PROFILES
 from testkit.cluster_traffic import Load
 
 pytestmark = pytest.mark.cluster
 
-GATEWAYS: Final = {"envoy-gateway": ("gateways", "public"), "traefik": ("traefik", "public")}
-"""Namespace and name, by profile, as the cluster tool makes them."""
+GATEWAYS: Final = {one.name.rpartition("/")[2]: one for one in PROFILES if one.gateway}
+"""Those of the proxies that are Gateways, by the operator's name for what is behind them."""
 HEADER: Final = {"X-Canary": "always"}
 ROLLOUT: Final = {
     "steps": [{"weight": 20, "pause": "Manual"}, {"weight": 100}],
@@ -25,21 +25,11 @@ ASKED: Final = 200
 @pytest.fixture(scope="module", params=GATEWAYS)
 def behind(request: pytest.FixtureRequest, lab: Lab, bench: Bench) -> tuple[str, Bench]:
     """A namespace whose clients ask a Gateway."""
-    namespace, name = GATEWAYS[request.param]
-    try:
-        gateway = lab.api.get("Gateway", namespace, name)
-    except httpx.HTTPStatusError:
-        gateway = None
-    if gateway is None:
-        pytest.skip(f"the cluster has no Gateway {namespace}/{name}: bring it up with the add-on")
-    address = gateway["status"]["addresses"][0]["value"]
-    return request.param, replace(bench, proxy=f"{address}:80")
+    return request.param, replace(bench, proxy=GATEWAYS[request.param].address(lab))
 
 
 def exposure(profile: str, **changes: Any) -> dict[str, Any]:
-    namespace, name = GATEWAYS[profile]
-    ref = {"namespace": namespace, "name": name}
-    return {"dialect": "Gateway", "gatewayRef": ref, **changes}
+    return {**GATEWAYS[profile].exposure, **changes}
 
 
 def held(model_deployment: Manifest) -> bool:
