@@ -62,11 +62,13 @@ def rolling_back(ask: Ask, rollout: Rollout, world: World, now: datetime) -> Rol
     return settling(rollout, now) or _finished(ask, rollout, world, now)
 
 
-def abandoned(ask: Ask, rollout: Rollout, world: World, now: datetime) -> Rollout:
-    """Drop a candidate that is not wanted any more, traffic first."""
-    if rollout.weight or world.canary is not None or world.primary != rollout.stable:
-        return moved(rollout, RolloutState.ROLLING_BACK, now, weight=0, held=False, forced=False)
-    return _finished(ask, rollout, world, now)
+def abandoned(rollout: Rollout, now: datetime) -> Rollout:
+    """Drop a candidate that is not wanted any more, traffic first.
+
+    Even one that was given no weight may have answered for stable a moment ago, and some proxy may
+    not know yet that it does not any more.
+    """
+    return moved(rollout, RolloutState.ROLLING_BACK, now, weight=0, held=False, forced=False)
 
 
 def suspended(ask: Ask, rollout: Rollout, now: datetime) -> Rollout:

@@ -71,7 +71,7 @@ def _interrupted(ask: Ask, rollout: Rollout, world: World, now: datetime) -> Rol
     """What ends or holds a rollout in whatever state it is; the first that applies."""
     candidate = rollout.candidate or ""
     if candidate != wanted(ask, rollout):
-        return finishing.abandoned(ask, rollout, world, now)
+        return finishing.abandoned(rollout, now)
     if (grounds := _grounds_for_rejection(ask, rollout, world)) is not None:
         return rolled_back(rollout, *grounds, now)
     takes_over = stable_down(rollout, world) and world.ready.get(candidate)
