@@ -6,19 +6,19 @@ name one revision there is one backend.
 
 References:
     https://gateway-api.sigs.k8s.io/reference/spec/#httproute
-    https://gateway.envoyproxy.io/docs/api/extension_types/#backendtrafficpolicy
 """
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from modelyard_operator.kinds import BACKEND_TRAFFIC_POLICY, HTTP_ROUTE
+from modelyard_operator.kinds import HTTP_ROUTE
 from modelyard_operator.resources import labels, names
 from modelyard_operator.resources.meta import build_metadata
 from modelyard_operator.resources.service import PORT
 from modelyard_operator.rollout.routing import Backends
 from modelyard_operator.rollout.transitions import FULL
 from modelyard_operator.spec import GatewayRef, ModelDeployment
+from modelyard_operator.traffic.envoy_policies import NO_LIMIT, render_policies
 from modelyard_operator.traffic.plan import NO_ROUTES, LiveRoutes, TrafficPlan
 from modelyard_operator.traffic.proxy import Problem, Proxy
 
@@ -28,14 +28,13 @@ MAIN_RULE: Final = "main"
 PIN_RULE: Final = "pinned"
 REQUEST_TIMEOUT: Final = "HTTPRouteRequestTimeout"
 """Name of the feature in ``GatewayClass.status.supportedFeatures``."""
-NO_LIMIT: Final = "0s"
 _REQUIRED: Final = ("Accepted", "ResolvedRefs")
 
 
 def render_http_route(model_deployment: ModelDeployment, plan: TrafficPlan) -> list[Manifest]:
-    """Render the HTTPRoute, and a policy where the proxy has one; nothing without a Gateway."""
-    gateway, absent = plan.proxy.gateway, plan.proxy.found.absent
-    if gateway is None or HTTP_ROUTE.name in absent:
+    """Render the HTTPRoute, and the policies of its proxy; nothing without a Gateway."""
+    gateway = plan.proxy.gateway
+    if gateway is None or HTTP_ROUTE.name in plan.proxy.found.absent:
         return []
     route = {
         "apiVersion": HTTP_ROUTE.api_version,
@@ -50,9 +49,7 @@ def render_http_route(model_deployment: ModelDeployment, plan: TrafficPlan) -> l
             "rules": _rules(plan),
         },
     }
-    if plan.proxy.profile != "envoy-gateway" or BACKEND_TRAFFIC_POLICY.name in absent:
-        return [route]
-    return [route, _policy(model_deployment, plan)]
+    return [route, *render_policies(plan, _metadata(model_deployment))]
 
 
 def read_http_route(name: str, children: Mapping[tuple[str, str], Manifest]) -> LiveRoutes:
@@ -105,22 +102,6 @@ def _rule(name: str, matches: list[Manifest], weights: Mapping[str, int], proxy:
         # Left out, Envoy would end every answer after 15 s, streams included.
         rule["timeouts"] = {"request": NO_LIMIT}
     return rule
-
-
-def _policy(model_deployment: ModelDeployment, plan: TrafficPlan) -> Manifest:
-    """What the Gateway API has no field for: how long a stream may be silent."""
-    metadata = _metadata(model_deployment)
-    target = {"group": HTTP_ROUTE.group, "kind": HTTP_ROUTE.name, "name": metadata["name"]}
-    silence = f"{plan.exposure.timeout_seconds}s"
-    return {
-        "apiVersion": BACKEND_TRAFFIC_POLICY.api_version,
-        "kind": BACKEND_TRAFFIC_POLICY.name,
-        "metadata": metadata,
-        "spec": {
-            "targetRefs": [target],
-            "timeout": {"http": {"requestTimeout": NO_LIMIT, "streamIdleTimeout": silence}},
-        },
-    }
 
 
 def _metadata(model_deployment: ModelDeployment) -> Manifest:
