@@ -50,9 +50,9 @@ class Profile:
         exposure: Fields of `spec.exposure`.
         gateway: Namespace and name of the Gateway; None for Traefik's Ingresses.
         lacks: Fields that the proxy does nothing about, as `FeaturesUnsupported` names them.
-        falls_back: The requests of a candidate that cannot be reached go to stable. Without, they
+        falls_back: The requests of a candidate whose Service is missing go to stable. Without, they
             fail until the operator has seen it, as the Gateway API demands: 500 where the Service
-            is missing, 503 where it has no pod, or is so new that nobody knows its pod yet.
+            is missing, 503 where it is so new that nobody knows its pod yet.
     """
 
     name: str

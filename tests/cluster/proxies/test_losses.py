@@ -29,7 +29,8 @@ def test_a_lost_candidate_costs_its_callers_little(
             load.until_answered_by(candidate)
             _replace_service(served, candidate)
             load.until_answered_by(candidate)
-        figures[f"{profile}: without the candidate's Service"] = _told(load, profile)
+        missing = set() if profile.falls_back else {500, 503}
+        figures[f"{profile}: without the candidate's Service"] = _told(load, missing)
 
         with Load(served.route) as load:
             load.until_answered_by(candidate)
@@ -38,7 +39,7 @@ def test_a_lost_candidate_costs_its_callers_little(
             lab.api.until_gone("Pod", served.namespace, pod["metadata"]["name"])
             assert ask_many(served.route, REQUESTS).keys() <= {stable, candidate}
             load.until_answered_by(candidate)
-        figures[f"{profile}: without the candidate's pod"] = _told(load, profile)
+        figures[f"{profile}: without the candidate's pod"] = _told(load, {503})
 
         with Load(served.route) as load:
             served.command(f"abort@{candidate}#1")
@@ -56,13 +57,14 @@ def _replace_service(served: Served, name: str) -> None:
     served.api.until(*where, lambda seen: seen["metadata"]["uid"] != before)
 
 
-def _told(load: Load, profile: Profile) -> str:
+def _told(load: Load, allowed: set[int]) -> str:
     """Say what a loss has cost, once it is known to be what the proxy must do and no more.
 
     The Gateway API asks for 500 without a Service and for 503 without a pod; a proxy may notice the
-    first when it has already been repaired.
+    first when it has already been repaired. Behind Traefik's Ingresses a pod that is leaving may cost
+    503 until the proxy reads the route again, two seconds at most.
     """
     failed = load.failed
-    assert {one.status for one in failed} <= (set() if profile.falls_back else {500, 503})
+    assert {one.status for one in failed} <= allowed, failed[:3]
     lasted_s = failed[-1].at - failed[0].at if failed else 0.0
     return f"{len(failed)} of {len(load.samples)} failed, over {lasted_s:.1f} s"
