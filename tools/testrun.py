@@ -69,14 +69,12 @@ CLUSTER: Final = (
     Part("cluster tests", (*PYTEST, "-m", "cluster"), always=False),
 )
 BATCHING: Final = ("tests/runtime/test_backlog.py", "tests/runtime/test_batching_properties.py")
+MANY_EXAMPLES: Final = {"HYPOTHESIS_PROFILE": "chaos"}
 EVERYTHING: Final = {"MODELYARD_CHAOS": "1"}
 """Makes a test on the cluster do all of what it does a sample of otherwise."""
 CHAOS: Final = (
-    Part(
-        "property tests",
-        (*PYTEST, "tests/operator", *BATCHING),
-        {"HYPOTHESIS_PROFILE": "chaos"},
-    ),
+    Part("rollout machine", (*PYTEST, ROLLOUT), MANY_EXAMPLES),
+    Part("property tests", (*PYTEST, *APART, "tests/operator", *BATCHING), MANY_EXAMPLES),
     Part("cluster up", (*LOCALCLUSTER, "up", "--addons", ADDONS)),
     # One after the other: together they would wait for processors, and fail by the clock.
     Part("rollouts in a row", (*PYTEST, "tests/cluster/test_rollouts.py"), EVERYTHING),
