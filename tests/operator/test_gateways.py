@@ -52,7 +52,7 @@ def condition(bench: Bench, type_: str) -> tuple[str, str]:
 
 def refs(bench: Bench) -> list[tuple[str, int]]:
     (rule,) = bench.cluster.objects[ROUTE]["spec"]["rules"]
-    return [(ref["name"], ref["weight"]) for ref in rule["backendRefs"]]
+    return [(ref["name"], ref["weight"]) for ref in rule["backendRefs"]]  # per mille
 
 
 def routes_written(bench: Bench) -> list[tuple[str, str]]:
@@ -65,7 +65,7 @@ async def test_a_model_becomes_ready_behind_a_gateway(bench: Bench) -> None:
     assert condition(bench, "Ready") == ("True", "Serving")
     assert condition(bench, "RoutesReady") == ("True", "Confirmed")
     assert condition(bench, "FeaturesUnsupported")[0] == "False"
-    assert refs(bench) == [(bench.status["stable"]["revision"], 100)]
+    assert refs(bench) == [(bench.status["stable"]["revision"], 1000)]
     traffic = bench.status["traffic"]
     assert (traffic["dialect"], traffic["profile"]) == ("Gateway", "envoy-gateway")
     assert routes_written(bench) == [("apply", "HTTPRoute"), ("apply", "BackendTrafficPolicy")]
@@ -82,13 +82,13 @@ async def test_an_edit_moves_one_route_and_leaves_one_backend(bench: Bench) -> N
     bench.edit(model=OTHER)
     await bench.until("Analyzing", 50)
     second = bench.status["candidate"]["revision"]
-    assert refs(bench) == [(first, 50), (second, 50)]
+    assert refs(bench) == [(first, 500), (second, 500)]
     assert bench.status["stable"]["weight"] == bench.status["candidate"]["weight"] == 50
     await bench.until("Analyzing", 100)
-    assert refs(bench) == [(first, 0), (second, 100)]
+    assert refs(bench) == [(first, 0), (second, 1000)]
     await bench.rest()
     assert bench.status["stable"]["revision"] == second
-    assert refs(bench) == [(second, 100)]
+    assert refs(bench) == [(second, 1000)]
     assert routes_written(bench) == [("apply", "HTTPRoute")] * 3
     assert [name for kind, name in bench.cluster.objects if kind == "Deployment"] == [second]
 
@@ -101,7 +101,7 @@ async def test_a_rejected_edit_is_taken_back_in_one_write(bench: Bench) -> None:
     bench.cluster.writes.clear()
     bench.annotate(f"abort@{bench.status['candidate']['revision']}#1")
     await bench.rest()
-    assert refs(bench) == [(first, 100)]
+    assert refs(bench) == [(first, 1000)]
     assert routes_written(bench) == [("apply", "HTTPRoute")]
     assert bench.state == "RolledBack"
 
@@ -324,7 +324,7 @@ async def test_a_gateway_that_refuses_leaves_the_ingress_in_place(bench: Bench) 
     assert "Ingress" in kinds(bench)
     assert bench.status["traffic"]["dialect"] == "Ingress"
     assert condition(bench, "RoutesReady") == ("False", "RouteNotAccepted")
-    assert refs(bench)[1][1] == 50, "both follow the rollout"
+    assert refs(bench)[1][1] == 500, "both follow the rollout"
 
 
 def kinds(bench: Bench) -> set[str]:

@@ -11,6 +11,8 @@ DIRECTIVES_HASH: Final = "modelyard.dev/directives-hash"
 """Annotation on each pod: changing it makes the kubelet refresh the mounted directives at once."""
 FILES_HASH: Final = "modelyard.dev/files-hash"
 """Annotation on the pod template: the contents of the revision's files, which its hash thus covers."""
+VARIANTS: Final = "modelyard.dev/variants"
+"""Annotation on an HTTPRoute: which of its backends are no part of a rollout, with commas between."""
 ROLLOUT_COMMAND: Final = "modelyard.dev/rollout"
 """Annotation on the ModelDeployment: ``verb@revision#id``."""
 

@@ -1,8 +1,9 @@
 """The ``Gateway`` dialect: one HTTPRoute of the Gateway API, and the policies of its proxy.
 
-The two backends of a rollout are the two ``backendRefs`` of one rule, the primary first; so a change
-of weights is one write of one object, and there is no state between two of them. Where both would
-name one revision there is one backend.
+The two backends of a rollout are the first ``backendRefs`` of one rule, the primary before the other,
+and the variants follow; so a change of weights is one write of one object, and there is no state
+between two of them. Where both would name one revision there is one backend. An annotation tells which
+are the variants, so that the pair is known from the route alone.
 
 References:
     https://gateway-api.sigs.k8s.io/reference/spec/#httproute
@@ -16,11 +17,11 @@ from modelyard_operator.resources import labels, names
 from modelyard_operator.resources.meta import build_metadata
 from modelyard_operator.resources.service import PORT
 from modelyard_operator.rollout.routing import Backends
-from modelyard_operator.rollout.transitions import FULL
 from modelyard_operator.spec import GatewayRef, ModelDeployment
 from modelyard_operator.traffic.envoy_policies import NO_LIMIT, render_policies
 from modelyard_operator.traffic.plan import NO_ROUTES, LiveRoutes, TrafficPlan
 from modelyard_operator.traffic.proxy import Problem, Proxy
+from modelyard_operator.traffic.shares import WHOLE, percent
 
 Manifest = dict[str, Any]
 
@@ -41,7 +42,7 @@ def render_http_route(model_deployment: ModelDeployment, plan: TrafficPlan) -> l
         "kind": HTTP_ROUTE.name,
         "metadata": {
             **_metadata(model_deployment),
-            "annotations": dict(plan.exposure.annotations),
+            "annotations": {**plan.exposure.annotations, **_variants_mark(plan)},
         },
         "spec": {
             "parentRefs": [_parent(gateway)],
@@ -58,12 +59,12 @@ def read_http_route(name: str, children: Mapping[tuple[str, str], Manifest]) -> 
     if route is None:
         return NO_ROUTES
     parents = route["spec"].get("parentRefs")
+    backends, variants = _read_shares(route)
     if not parents:
         text = f"HTTPRoute {name} is not attached to a Gateway: somebody has changed it"
-        return LiveRoutes(_backends(route), Problem("RouteNotAccepted", text))
-    gateway = GatewayRef.model_validate(parents[0])
-    problem = _objection(route, parents[0])
-    return LiveRoutes(_backends(route), problem, written_for={"gateway_ref": gateway})
+        return LiveRoutes(backends, Problem("RouteNotAccepted", text), variants=variants)
+    gateway = {"gateway_ref": GatewayRef.model_validate(parents[0])}
+    return LiveRoutes(backends, _objection(route, parents[0]), gateway, variants)
 
 
 def _parent(gateway: GatewayRef) -> Manifest:
@@ -77,25 +78,24 @@ def _parent(gateway: GatewayRef) -> Manifest:
 
 def _rules(plan: TrafficPlan) -> list[Manifest]:
     backends = plan.backends
-    weights = plan.weights
     path = {"path": {"type": "PathPrefix", "value": plan.exposure.path}}
-    main = _rule(MAIN_RULE, [path], weights, plan.proxy)
-    if len(weights) == 1 or not plan.match:
+    main = _rule(MAIN_RULE, [path], plan.shares, plan.proxy)
+    if len(plan.weights) == 1 or not plan.match:
         return [main]
     pins = [
         {**path, "headers": [{"name": one.header.name, "value": one.header.value}]}
         for one in plan.match
     ]
     # A weight of 0 would drop the requests, so the only backend has all of them.
-    return [_rule(PIN_RULE, pins, {str(backends.canary): FULL}, plan.proxy), main]
+    return [_rule(PIN_RULE, pins, {str(backends.canary): WHOLE}, plan.proxy), main]
 
 
-def _rule(name: str, matches: list[Manifest], weights: Mapping[str, int], proxy: Proxy) -> Manifest:
+def _rule(name: str, matches: list[Manifest], shares: Mapping[str, int], proxy: Proxy) -> Manifest:
     rule: Manifest = {
         "name": name,
         "matches": matches,
         "backendRefs": [
-            {"name": service, "port": PORT, "weight": weight} for service, weight in weights.items()
+            {"name": service, "port": PORT, "weight": weight} for service, weight in shares.items()
         ],
     }
     if proxy.profile == "envoy-gateway" or REQUEST_TIMEOUT in proxy.found.features:
@@ -111,21 +111,28 @@ def _metadata(model_deployment: ModelDeployment) -> Manifest:
     )
 
 
-def _backends(route: Manifest) -> Backends:
+def _variants_mark(plan: TrafficPlan) -> dict[str, str]:
+    return {labels.VARIANTS: ",".join(plan.variants)} if plan.variants else {}
+
+
+def _read_shares(route: Manifest) -> tuple[Backends, dict[str, int]]:
     """Read the weights back; a rule that somebody changed to another shape names nobody."""
-    rules = route["spec"].get("rules") or ()
-    refs = [
-        ref
-        for rule in rules
-        if rule.get("name") == MAIN_RULE
-        for ref in rule.get("backendRefs", ())
-    ]
-    match [(ref["name"], ref.get("weight", 1)) for ref in refs]:
-        case [(primary, weight)] if weight > 0:
-            return Backends(primary)
-        case [(primary, rest), (canary, weight)] if rest + weight == FULL:
-            return Backends(primary, canary, weight)
-    return Backends()
+    rules = [one for one in route["spec"].get("rules") or () if one.get("name") == MAIN_RULE]
+    shares = {
+        ref["name"]: ref.get("weight", 1) for rule in rules for ref in rule.get("backendRefs", ())
+    }
+    mark = (route["metadata"].get("annotations") or {}).get(labels.VARIANTS, "")
+    variants = {name: shares.pop(name) for name in mark.split(",") if name in shares}
+    rest = sum(shares.values())
+    match list(shares.items()):
+        case [(primary, _)] if rest > 0:
+            backends = Backends(primary)
+        case [(primary, _), (canary, weight)] if rest > 0:
+            backends = Backends(primary, canary, percent(weight, rest))
+        case _:
+            return Backends(), {}
+    whole = rest + sum(variants.values())
+    return backends, {name: percent(weight, whole) for name, weight in variants.items()}
 
 
 def _objection(route: Manifest, wanted: Mapping[str, Any]) -> Problem | None:

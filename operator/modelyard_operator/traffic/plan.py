@@ -7,6 +7,7 @@ from typing import Any, Final
 from modelyard_operator.rollout.routing import Backends
 from modelyard_operator.spec import ExposureSpec, MatchSpec
 from modelyard_operator.traffic.proxy import Problem, Proxy
+from modelyard_operator.traffic.shares import divide
 
 
 @dataclass(frozen=True)
@@ -18,16 +19,24 @@ class TrafficPlan:
         proxy: The proxy that the routes are written for.
         backends: Revisions and the share of the second; a revision's Service has its name.
         match: Requests that go to the second whatever its share.
+        variants: Percent of all requests that revisions outside the rollout get; the backends share
+            the rest.
     """
 
     exposure: ExposureSpec
     proxy: Proxy
     backends: Backends
     match: tuple[MatchSpec, ...] = ()
+    variants: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def shares(self) -> dict[str, int]:
+        """Per mille of all requests that each revision should get, the primary first."""
+        return divide(self.weights, self.variants)
 
     @property
     def weights(self) -> dict[str, int]:
-        """Percent that each revision should get; empty while nothing can serve."""
+        """Percent that each backend should get of what the variants leave; empty without any."""
         primary, canary = self.backends.primary, self.backends.canary
         if primary is None:
             return {}
@@ -44,11 +53,13 @@ class LiveRoutes:
         backends: Revisions that they name, and the share of the second.
         problem: Why the proxy has not taken them over as they are; None also where it cannot tell.
         written_for: Fields of the exposure that name the proxy they were written for.
+        variants: Percent of all requests that they give to revisions outside the rollout.
     """
 
     backends: Backends
     problem: Problem | None = None
     written_for: Mapping[str, Any] = field(default_factory=dict)
+    variants: Mapping[str, int] = field(default_factory=dict)
 
 
 NO_ROUTES: Final = LiveRoutes(Backends())

@@ -44,8 +44,8 @@ def test_one_route_carries_the_weights() -> None:
     (rule,) = route["spec"]["rules"]
     assert rule["matches"] == [{"path": {"type": "PathPrefix", "value": "/m"}}]
     assert rule["backendRefs"] == [
-        {"name": "fraud-a", "port": 80, "weight": 75},
-        {"name": "fraud-b", "port": 80, "weight": 25},
+        {"name": "fraud-a", "port": 80, "weight": 750},
+        {"name": "fraud-b", "port": 80, "weight": 250},
     ]
 
 
@@ -78,8 +78,8 @@ def test_testers_reach_the_canary_whatever_its_weight() -> None:
             }
         ]
         # With a weight of 0 as its only backend the rule would drop its requests.
-        assert pinned["backendRefs"] == [{"name": "fraud-b", "port": 80, "weight": 100}]
-        assert main["backendRefs"][1]["weight"] == weight
+        assert pinned["backendRefs"] == [{"name": "fraud-b", "port": 80, "weight": 1000}]
+        assert main["backendRefs"][1]["weight"] == 10 * weight
     (rule,) = render(Backends("fraud-a"), match=MATCH)[0]["spec"]["rules"]
     assert "headers" not in rule["matches"][0]
 
@@ -131,8 +131,8 @@ def test_annotations_of_the_user_are_the_route_s() -> None:
         [{"name": "other", "backendRefs": [{"name": "fraud-a"}]}],
         [{"name": "main"}],
         [{"name": "main", "backendRefs": [{"name": "fraud-a", "weight": 0}]}],
-        [{"name": "main", "backendRefs": [{"name": "fraud-a", "weight": 1}] * 2}],
-        [{"name": "main", "backendRefs": [{"name": "fraud-a", "weight": 50}] * 3}],
+        [{"name": "main", "backendRefs": [{"name": one, "weight": 50} for one in "abc"]}],
+        [{"name": "main", "backendRefs": [{"name": one, "weight": 0} for one in "ab"]}],
     ],
 )
 def test_a_route_of_another_shape_names_nobody(rules: Any) -> None:
