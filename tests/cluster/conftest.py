@@ -28,9 +28,6 @@ FIGURES: Final = pytest.StashKey[dict[str, object]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line(
-        "markers", f"{TOGETHER}: runs beside the other tests; takes `lab` and `figures` alone"
-    )
     config.stash[FIGURES] = {}
 
 

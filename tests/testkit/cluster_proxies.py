@@ -47,6 +47,7 @@ class Profile:
 
     Attributes:
         name: Dialect and proxy.
+        known_as: What the operator takes the proxy to be.
         exposure: Fields of `spec.exposure`.
         gateway: Namespace and name of the Gateway; None for Traefik's Ingresses.
         lacks: Fields that the proxy does nothing about, as `FeaturesUnsupported` names them.
@@ -56,6 +57,7 @@ class Profile:
     """
 
     name: str
+    known_as: str
     exposure: Mapping[str, Any]
     gateway: tuple[str, str] | None = None
     lacks: frozenset[str] = frozenset()
@@ -95,13 +97,13 @@ class Profile:
 def _of_gateway(proxy: str, namespace: str, *lacks: str) -> Profile:
     reference = {"namespace": namespace, "name": "public"}
     exposure = {"dialect": "Gateway", "gatewayRef": reference}
-    return Profile(f"Gateway/{proxy}", exposure, (namespace, "public"), frozenset(lacks))
+    return Profile(f"Gateway/{proxy}", proxy, exposure, (namespace, "public"), frozenset(lacks))
 
 
 TIMEOUT: Final = "exposure.timeoutSeconds"
 TLS: Final = "exposure.tls"
 PROFILES: Final = (
-    Profile("Ingress/traefik", {"ingressClassName": "nginx"}, falls_back=True),
+    Profile("Ingress/traefik", "traefik-nginx", {"ingressClassName": "nginx"}, falls_back=True),
     _of_gateway("envoy-gateway", "gateways", TLS),
     _of_gateway("traefik", "traefik", TIMEOUT, TLS),
 )

@@ -15,6 +15,7 @@ from testkit.cluster_api import condition
 from testkit.cluster_lab import Lab, Served
 from testkit.cluster_proxies import PROFILES, TIMEOUT, TLS, Profile, Stream, ask_encrypted
 from testkit.cluster_traffic import OK, infer_body
+from testkit.proofs import proves
 from testkit.runtime_certificates import write_certificate
 
 pytestmark = [pytest.mark.cluster, pytest.mark.together, pytest.mark.timeout(3600)]
@@ -44,6 +45,7 @@ REACHES_S: Final = 60.0
 UNSUPPORTED: Final = "FeaturesUnsupported"
 
 
+@proves(TIMEOUT, "exposure.maxBodyBytes", "exposure.auth", "exposure.rateLimit", TLS)
 @pytest.mark.parametrize("profile", PROFILES, ids=str)
 def test_a_guarded_model_is_as_strict_behind_every_proxy(lab: Lab, profile: Profile) -> None:
     with profile.bench(lab, "limits") as bench:

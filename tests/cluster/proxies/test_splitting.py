@@ -10,6 +10,7 @@ from testkit.cluster_api import Manifest, revision_of
 from testkit.cluster_lab import Lab, Served
 from testkit.cluster_proxies import PROFILES, Profile, Stream, ask_many, likely
 from testkit.cluster_traffic import OK, Load, Route
+from testkit.proofs import proves
 
 pytestmark = [pytest.mark.cluster, pytest.mark.together, pytest.mark.timeout(3600)]
 
@@ -35,6 +36,7 @@ STREAM: Final[Any] = {"parts": 10_000, "pause_s": 0.5}
 """Longer than any rollout here: its reader leaves when it has seen enough."""
 
 
+@proves("rollout.steps", "rollout.match")
 @pytest.mark.parametrize("profile", PROFILES, ids=str)
 def test_a_rollout_divides_requests_and_cuts_no_stream(
     lab: Lab, figures: dict[str, object], profile: Profile
