@@ -209,8 +209,8 @@ READY_CHECKS: Final[tuple[Check, ...]] = (
 AVAILABLE_CHECKS: Final[tuple[Check, ...]] = (_suspended, _nothing_serves, _nobody_let_in)
 ROUTES_CHECKS: Final[tuple[Check, ...]] = (
     _suspended,
-    _not_routed,
     _routes_refused,
+    _not_routed,
     _dialect_changes,
     _routes_pending,
 )

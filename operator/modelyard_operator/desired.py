@@ -78,7 +78,7 @@ def desired_state(observed: Observed, settings: OperatorSettings, now: datetime)
     before = _brought_up_to_date(observed, before, ask, world, now)
     rollout = decide(ask, before, world, now) if ask.target else before or Rollout()
     routes_to = backends(rollout, world, testers=bool(spec.rollout.match))
-    traffic = TrafficPlan(spec.exposure, proxy, routes_to, match=spec.rollout.match)
+    traffic = TrafficPlan(observed.exposure, proxy, routes_to, match=spec.rollout.match)
     revisions = _live_revisions(observed, rollout, target)
     sizes = {one.name: size(ask, rollout, world, one.name) for one in revisions}
     objects = [

@@ -112,8 +112,7 @@ class Operator:
         """Take in one watch event and ask for work on the ModelDeployments that it concerns."""
         raw: dict[str, Any] = dict(event["object"])
         deleted = event["type"] == "DELETED"
-        owner = self.store.remove(raw) if deleted else self.store.put(raw)
-        concerned = {owner} if owner else set()
+        concerned = self.store.note(raw, deleted=deleted)
         if raw["kind"] == CONFIG_MAP.name:
             concerned |= self.store.note_config_map(raw, deleted=deleted)
         for key in concerned:

@@ -1,7 +1,7 @@
 """What the operator sees of one ModelDeployment: plain data, taken from the store in one go."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -18,8 +18,9 @@ from modelyard_operator.rollout.judgement import Judgement, Verdict
 from modelyard_operator.rollout.state import World
 from modelyard_operator.rollout.transitions import SETTLE
 from modelyard_operator.settings import OperatorSettings
-from modelyard_operator.spec import AcceleratorSpec, ModelDeployment
+from modelyard_operator.spec import AcceleratorSpec, ExposureSpec, ModelDeployment
 from modelyard_operator.traffic.capabilities import splits
+from modelyard_operator.traffic.conflicts import Conflict, conflict_problem, without_lost
 from modelyard_operator.traffic.dialects import live_routes, read_routes
 from modelyard_operator.traffic.proxy import GatewayView, Problem, Proxy, Routed, resolve_proxy
 
@@ -43,6 +44,7 @@ class Observed:
         inventory: Devices of the cluster, looked up while pods wait for one; None when unknown.
         locked_out: A ready pod says that it has no key to let anybody in with.
         gateway: What was found out about the Gateway that the routes are attached to, if any is.
+        conflicts: Hosts that an older ModelDeployment has.
     """
 
     model_deployment: ModelDeployment
@@ -55,6 +57,7 @@ class Observed:
     inventory: Inventory | None = None
     locked_out: bool = False
     gateway: GatewayView | None = None
+    conflicts: tuple[Conflict, ...] = ()
 
     @property
     def history(self) -> tuple[Revision, ...]:
@@ -114,6 +117,11 @@ class Observed:
         """Return what the cluster lacks for a revision's pods; None when each has its place."""
         return find_shortage(self.view(revision))
 
+    @property
+    def exposure(self) -> ExposureSpec:
+        """What the user asks for, without the hosts that are another's."""
+        return without_lost(self.model_deployment.spec.exposure, self.conflicts)
+
     def proxy(self, settings: OperatorSettings, now: datetime) -> Proxy:
         """Return the proxy that the routes are written for."""
         traffic = self.model_deployment.status.get("traffic") or {}
@@ -126,12 +134,15 @@ class Observed:
             live={dialect: routes.written_for for dialect, routes in live.items()},
             confirmed={one for one, routes in live.items() if settled and not routes.problem},
         )
-        return resolve_proxy(self.model_deployment.spec.exposure, settings, before, self.gateway)
+        proxy = resolve_proxy(self.model_deployment.spec.exposure, settings, before, self.gateway)
+        if proxy.routed and not self.exposure.hosts:
+            return replace(proxy, withheld=True, leaving=None)
+        return proxy
 
     def unrouted(self, proxy: Proxy) -> Problem | None:
         """Return why a proxy does not have the routes that are written for it, or cannot."""
         routes = read_routes(proxy, self.model_deployment.name, self.children)
-        return proxy.problem or routes.problem
+        return conflict_problem(self.conflicts) or proxy.problem or routes.problem
 
     def world(self, proxy: Proxy) -> World:
         """Return what the rollout machine looks at."""

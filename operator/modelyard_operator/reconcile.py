@@ -120,6 +120,8 @@ class Reconciler:
             references.found(key.namespace, name, raw)
         # Named only now, so the first look knew nothing of their contents.
         known = replace(observed, config_maps=references.contents(key))
+        conflicts = self.store.claims.lost(key, self.settings)
+        known = replace(known, conflicts=conflicts)
         now = datetime.now(UTC)
         known = await self.inquiry.complete(known, now)
         known = await self.gateways.complete(known, now)

@@ -11,7 +11,7 @@ from modelyard_operator.plan import Plan
 from modelyard_operator.resources import labels, names
 from modelyard_operator.rollout.status_part import format_time
 from modelyard_operator.spec import ModelDeployment
-from modelyard_operator.traffic.proxy import Proxy
+from modelyard_operator.traffic.plan import TrafficPlan
 
 Manifest = dict[str, Any]
 
@@ -30,7 +30,7 @@ def build_status(observed: Observed, plan: Plan, now: datetime) -> Manifest:
     seen = Pass.of(observed, plan, last_shift, now)
     status: Manifest = {
         "observedGeneration": model_deployment.generation,
-        "addresses": build_addresses(model_deployment, plan.traffic.proxy),
+        "addresses": build_addresses(model_deployment, plan.traffic),
         "replicas": sum(len(observed.pods_of(revision)) for revision in observed.workloads),
         "readyReplicas": sum(observed.ready(revision) for revision in observed.workloads),
         "selector": f"{labels.MODEL_DEPLOYMENT}={model_deployment.name}",
@@ -59,12 +59,12 @@ def last_shift_time(before: Mapping[str, Any], plan: Plan, now: datetime) -> dat
     return datetime.fromisoformat(kept) if kept else None
 
 
-def build_addresses(model_deployment: ModelDeployment, proxy: Proxy) -> list[Manifest]:
+def build_addresses(model_deployment: ModelDeployment, traffic: TrafficPlan) -> list[Manifest]:
     """Return where requests go: one address a host, then the one inside the cluster.
 
     An Ingress brings its certificate, a Gateway has its own.
     """
-    exposure = model_deployment.spec.exposure
+    exposure, proxy = traffic.exposure, traffic.proxy
     hosts = exposure.hosts if proxy.routed else ()
     encrypted = proxy.found.encrypted if proxy.dialect == "Gateway" else exposure.tls is not None
     scheme = "https" if encrypted else "http"

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from modelyard_operator.claims import Claims
 from modelyard_operator.errors import ModelyardOperatorError
 from modelyard_operator.kinds import MODEL_DEPLOYMENT, POD
 from modelyard_operator.observed import ChildKey, Observed
@@ -30,11 +31,13 @@ class Store:
 
     Attributes:
         references: ConfigMaps of users that ModelDeployments take files from.
+        claims: Hosts and paths that ModelDeployments claim.
         absent: Names of kinds that could not be listed when the operator started.
     """
 
     def __init__(self) -> None:
         self.references = References()
+        self.claims = Claims()
         self.absent: frozenset[str] = frozenset()
         self._model_deployments: dict[Key, Manifest] = {}
         self._children: defaultdict[Key, dict[ChildKey, Manifest]] = defaultdict(dict)
@@ -50,6 +53,8 @@ class Store:
         if known and _version(known) >= _version(raw):
             return None  # an echo, or the last news of a namesake that is gone
         shelf[place] = slim(raw)
+        if raw["kind"] == MODEL_DEPLOYMENT.name:
+            self.claims.put(key, raw)
         return key
 
     def remove(self, raw: Manifest) -> Key | None:
@@ -64,9 +69,23 @@ class Store:
         del shelf[place]
         if raw["kind"] == MODEL_DEPLOYMENT.name:
             self._rejections.pop(key, None)
+            self.claims.remove(key)
         if not self._children.get(key):
             self._children.pop(key, None)
         return key
+
+    def note(self, raw: Manifest, *, deleted: bool) -> set[Key]:
+        """Take in an event of a watch; returns the ModelDeployments that it concerns.
+
+        Those that claim the same hosts are concerned before as well as after it, whoever caused it:
+        an echo of an own write is news to them.
+        """
+        key = owner_key(raw)
+        of_hosts = key is not None and raw["kind"] == MODEL_DEPLOYMENT.name
+        before = self.claims.rivals(key) if key and of_hosts else set()
+        owner = self.remove(raw) if deleted else self.put(raw)
+        after = self.claims.rivals(key) if key and of_hosts else set()
+        return before | after | ({owner} if owner else set())
 
     def note_config_map(self, raw: Manifest, *, deleted: bool) -> set[Key]:
         """Take in news of any ConfigMap; returns the ModelDeployments that take files from it."""
@@ -88,9 +107,10 @@ class Store:
         now = self.uids(kind)
         found = [raw for raw in listed if _uid(raw) in now or _uid(raw) not in known]
         gone = known - {_uid(raw) for raw in found}
-        touched = [self.remove(raw) for raw in self._of_kind(kind) if _uid(raw) in gone]
-        touched += [self.put(raw) for raw in found]
-        return {key for key in touched if key}
+        lost = [raw for raw in self._of_kind(kind) if _uid(raw) in gone]
+        touched = [self.note(raw, deleted=True) for raw in lost]
+        touched += [self.note(raw, deleted=False) for raw in found]
+        return set().union(*touched)
 
     def observe(self, key: Key) -> Observed | None:
         """Return all that is known of one ModelDeployment; None when it does not exist.

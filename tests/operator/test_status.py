@@ -5,7 +5,9 @@ import pytest
 
 from modelyard_operator.desired import desired_state
 from modelyard_operator.events import build_events
+from modelyard_operator.rollout.routing import Backends
 from modelyard_operator.status import build_addresses, build_status
+from modelyard_operator.traffic.plan import TrafficPlan
 from modelyard_operator.traffic.proxy import resolve_proxy
 from testkit.operator_cluster import Bench
 from testkit.operator_objects import (
@@ -47,7 +49,8 @@ def status_of(*objects: Any, before: dict[str, Any] | None = None, **spec: Any) 
 )
 def test_addresses(exposure: dict[str, Any], urls: list[str]) -> None:
     owner = model_deployment(exposure=exposure)
-    found = build_addresses(owner, resolve_proxy(owner.spec.exposure, operator_settings()))
+    proxy = resolve_proxy(owner.spec.exposure, operator_settings())
+    found = build_addresses(owner, TrafficPlan(owner.spec.exposure, proxy, Backends()))
     assert [one["url"] for one in found] == [*urls, "http://fraud.ml.svc/"]
     assert [one["type"] for one in found] == ["External"] * len(urls) + ["Cluster"]
     assert status_of(exposure=exposure)["url"] == found[0]["url"]

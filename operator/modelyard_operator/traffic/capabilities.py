@@ -82,13 +82,11 @@ def unsupported(spec: ModelDeploymentSpec, proxy: Proxy) -> tuple[str, ...]:
 
 
 def _why(proxy: Proxy) -> str:
-    match proxy.dialect:
-        case None:
-            return "there is no external route to divide"
-        case "Ingress":
-            return f"IngressClass {proxy.ingress_class or '(cluster default)'} has no profile"
-        case "Gateway":
-            return f"the profile {proxy.profile} does not have it"
+    if not proxy.routed:
+        return "there is no external route to divide"
+    if proxy.dialect == "Ingress":
+        return f"IngressClass {proxy.ingress_class or '(cluster default)'} has no profile"
+    return f"the profile {proxy.profile} does not have it"
 
 
 def _asked(spec: ModelDeploymentSpec, feature: str, proxy: Proxy) -> bool:

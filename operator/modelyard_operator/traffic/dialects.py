@@ -39,8 +39,11 @@ DIALECTS: Final[Mapping[str, Dialect]] = MappingProxyType(
 
 
 def render_routes(model_deployment: ModelDeployment, plan: TrafficPlan) -> list[Manifest]:
-    """Render the plan: nothing without a backend, twice while one proxy takes over from another."""
-    if plan.backends.primary is None:
+    """Render the plan: twice while one proxy takes over from another.
+
+    There is nothing without a backend, and nothing while all hosts are somebody else's.
+    """
+    if plan.backends.primary is None or plan.proxy.withheld:
         return []
     return [
         route
@@ -58,7 +61,7 @@ def read_routes(proxy: Proxy, name: str, children: Children) -> LiveRoutes:
         name: Name of the ModelDeployment.
         children: Its live children.
     """
-    if proxy.dialect is None:
+    if proxy.dialect is None or proxy.withheld:
         return NO_ROUTES
     return DIALECTS[proxy.dialect].read(name, children)
 

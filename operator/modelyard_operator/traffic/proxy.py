@@ -54,6 +54,7 @@ class Proxy:
         found: What is known of that Gateway.
         problem: Why the routes cannot be as asked.
         leaving: The proxy that serves until this one is seen to.
+        withheld: Every host is another ModelDeployment's.
     """
 
     dialect: Dialect | None
@@ -63,11 +64,12 @@ class Proxy:
     found: GatewayView = GatewayView()
     problem: Problem | None = None
     leaving: "Proxy | None" = None
+    withheld: bool = False
 
     @property
     def routed(self) -> bool:
         """Whether there is a route at all."""
-        return self.dialect is not None
+        return self.dialect is not None and not self.withheld
 
     @property
     def serving(self) -> "Proxy":
