@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 HYPERKUBE_SOURCE: Final = Path(__file__).parent / "hyperkube"
 STRIP: Final = "-s -w"
+COMPILER: Final = "compiler"
+"""The lock of those who compile. One at a time: the compiler fills every core by itself."""
 _CONTAINERD: Final = "github.com/containerd/containerd/v2"
 _ENVOY_GATEWAY: Final = "github.com/envoyproxy/gateway"
 _KUBERNETES_VERSION: Final = "k8s.io/component-base/version"
@@ -167,7 +169,7 @@ def ensure(cache: Cache, artifact: Artifact, report: Report) -> Path:
     target = folder(cache, artifact)
     if target.is_dir():
         return target
-    with cache.lock(f"build-{artifact.name}"):
+    with cache.lock(COMPILER):
         if target.is_dir():
             return target
         title = f"{artifact.name} {artifact.version} from source"
@@ -181,9 +183,13 @@ def ensure(cache: Cache, artifact: Artifact, report: Report) -> Path:
 
 
 def tidy(cache: Cache) -> None:
-    """Remove what only a compiler needs: gigabytes that the next version could not use."""
-    for part in ("build", "telemetry"):
-        shutil.rmtree(cache.go / part, ignore_errors=True)
+    """Remove what only a compiler needs: gigabytes that the next version could not use.
+
+    While another run compiles nothing is removed: that run needs it, and tidies up at its own end.
+    """
+    with cache.lock_if_free(COMPILER) as held:
+        for part in ("build", "telemetry") if held else ():
+            shutil.rmtree(cache.go / part, ignore_errors=True)
 
 
 def _build(cache: Cache, artifact: Artifact, target: Path) -> None:
