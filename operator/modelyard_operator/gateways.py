@@ -13,7 +13,13 @@ import structlog
 
 from modelyard_operator.cluster import Cluster
 from modelyard_operator.errors import ClusterForbiddenError
-from modelyard_operator.kinds import BACKEND_TRAFFIC_POLICY, GATEWAY, GATEWAY_CLASS, HTTP_ROUTE
+from modelyard_operator.kinds import (
+    BACKEND_TRAFFIC_POLICY,
+    GATEWAY,
+    GATEWAY_CLASS,
+    HTTP_ROUTE,
+    LISTENER_SET,
+)
 from modelyard_operator.observed import Observed
 from modelyard_operator.settings import GatewayProfile, OperatorSettings
 from modelyard_operator.spec import GatewayRef
@@ -78,9 +84,9 @@ class Gateways:
         if HTTP_ROUTE.name in self.store.absent:
             absent = GatewayView(absent=self.store.absent, problem=_missing(HTTP_ROUTE.name))
             return replace(observed, gateway=absent)
-        namespace = ref.namespace or observed.model_deployment.namespace
-        answer = await self._ask(namespace, ref.name, now)
-        return replace(observed, gateway=self._view(answer, namespace, ref))
+        own = observed.model_deployment.namespace
+        answer = await self._ask(ref.namespace or own, ref.name, now)
+        return replace(observed, gateway=self._view(answer, ref, own))
 
     async def _ask(self, namespace: str, name: str, now: datetime) -> _Answer:
         known = self._answers.get((namespace, name))
@@ -105,19 +111,24 @@ class Gateways:
             log.debug("the GatewayClass is not looked at", error=str(error))
             return None
 
-    def _view(self, answer: _Answer, namespace: str, ref: GatewayRef) -> GatewayView:
+    def _view(self, answer: _Answer, ref: GatewayRef, own: str) -> GatewayView:
         if answer.forbidden:
             return GatewayView()
+        namespace = ref.namespace or own
         if answer.gateway is None:
             text = f"there is no Gateway {namespace}/{ref.name} (create it, or correct gatewayRef)"
             return GatewayView(problem=Problem("GatewayNotFound", text))
         profile = self._profile(answer.gateway, answer.gateway_class)
         lacks = profile == "envoy-gateway" and BACKEND_TRAFFIC_POLICY.name in self.store.absent
         status = (answer.gateway_class or {}).get("status", {})
+        features = frozenset(one["name"] for one in status.get("supportedFeatures") or ())
+        sets = profile == "envoy-gateway" or LISTENER_SET.name in features
+        sets = sets and LISTENER_SET.name not in self.store.absent
         return GatewayView(
             profile=profile,
-            features=frozenset(one["name"] for one in status.get("supportedFeatures") or ()),
+            features=features,
             encrypted=_encrypted(answer.gateway, ref),
+            takes_listeners=sets and _lets_in(answer.gateway, at_home=namespace == own),
             problem=_missing(BACKEND_TRAFFIC_POLICY.name) if lacks else None,
             absent=self.store.absent,
         )
@@ -141,6 +152,12 @@ def _encrypted(gateway: Manifest, ref: GatewayRef) -> bool:
         one["protocol"] == "HTTPS" and (ref.section_name or one["name"]) == one["name"]
         for one in listeners
     )
+
+
+def _lets_in(gateway: Manifest, *, at_home: bool) -> bool:
+    """Whether listeners may be added; where labels decide, their ListenerSet tells if they may not."""
+    allowed = gateway["spec"].get("allowedListeners", {}).get("namespaces", {}).get("from", "None")
+    return allowed in {"All", "Selector"} or (allowed == "Same" and at_home)
 
 
 def _missing(kind: str) -> Problem:

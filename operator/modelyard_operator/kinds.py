@@ -39,11 +39,12 @@ CHILD_KINDS: Final = (
     Kind("networking.k8s.io", "v1", "ingresses", "Ingress"),
 )
 """Kinds of the children, in the order in which they are applied."""
+LISTENER_SET: Final = Kind("gateway.networking.k8s.io", "v1", "listenersets", "ListenerSet")
 HTTP_ROUTE: Final = Kind("gateway.networking.k8s.io", "v1", "httproutes", "HTTPRoute")
 BACKEND_TRAFFIC_POLICY: Final = Kind(
     "gateway.envoyproxy.io", "v1alpha1", "backendtrafficpolicies", "BackendTrafficPolicy"
 )
-OPTIONAL_KINDS: Final = (HTTP_ROUTE, BACKEND_TRAFFIC_POLICY)
+OPTIONAL_KINDS: Final = (LISTENER_SET, HTTP_ROUTE, BACKEND_TRAFFIC_POLICY)
 """Kinds of children that not every cluster has; watched where they exist when the operator starts."""
 ROUTE_KINDS: Final = frozenset({"Ingress", *(kind.name for kind in OPTIONAL_KINDS)})
 """Kinds that make up the routes: they go before what they name."""

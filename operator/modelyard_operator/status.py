@@ -60,14 +60,10 @@ def last_shift_time(before: Mapping[str, Any], plan: Plan, now: datetime) -> dat
 
 
 def build_addresses(model_deployment: ModelDeployment, traffic: TrafficPlan) -> list[Manifest]:
-    """Return where requests go: one address a host, then the one inside the cluster.
-
-    An Ingress brings its certificate, a Gateway has its own.
-    """
+    """Return where requests go: one address a host, then the one inside the cluster."""
     exposure, proxy = traffic.exposure, traffic.proxy
     hosts = exposure.hosts if proxy.routed else ()
-    encrypted = proxy.found.encrypted if proxy.dialect == "Gateway" else exposure.tls is not None
-    scheme = "https" if encrypted else "http"
+    scheme = "https" if proxy.encrypts(exposure) else "http"
     external = [{"type": "External", "url": f"{scheme}://{host}{exposure.path}"} for host in hosts]
     service = names.cluster_service(model_deployment.name)
     inside = f"{names.service_url(service, model_deployment.namespace)}/"

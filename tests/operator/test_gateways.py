@@ -291,6 +291,37 @@ async def test_the_address_is_that_of_the_listener(
     assert seen.status["url"] == f"{scheme}://fraud.example.com/"
 
 
+@pytest.mark.parametrize(
+    ("controller", "features", "allowed", "taken"),
+    [
+        (ENVOY, (), "All", True),
+        (ENVOY, (), "Selector", True),
+        (ENVOY, (), "Same", False),
+        (ENVOY, (), None, False),
+        ("x/y", ("ListenerSet",), "All", True),
+        ("x/y", (), "All", False),
+    ],
+)
+async def test_who_may_add_listeners_is_the_gateway_s_to_say(
+    monkeypatch: pytest.MonkeyPatch,
+    controller: str,
+    features: tuple[str, ...],
+    *,
+    allowed: str | None,
+    taken: bool,
+) -> None:
+    opens = gateway("HTTP")
+    if allowed is not None:
+        opens["spec"]["allowedListeners"] = {"namespaces": {"from": allowed}}
+    classed = gateway_class(controller, *features)
+    bench = bench_of(monkeypatch, opens, classed, tls={"secretName": "fraud-tls"})
+    await bench.rest()
+    assert (("ListenerSet", "fraud") in bench.cluster.objects) is taken
+    (said,) = [one for one in bench.status["conditions"] if one["type"] == "FeaturesUnsupported"]
+    assert ("exposure.tls" in said["message"]) is not taken
+    assert bench.status["url"].startswith("https://" if taken else "http://")
+
+
 @pytest.mark.parametrize("back", [False, True])
 async def test_a_change_of_dialect_keeps_what_serves_until_the_new_is_confirmed(
     bench: Bench,

@@ -104,7 +104,7 @@ TIMEOUT: Final = "exposure.timeoutSeconds"
 TLS: Final = "exposure.tls"
 PROFILES: Final = (
     Profile("Ingress/traefik", "traefik-nginx", {"ingressClassName": "nginx"}, falls_back=True),
-    _of_gateway("envoy-gateway", "gateways", TLS),
+    _of_gateway("envoy-gateway", "gateways"),
     _of_gateway("traefik", "traefik", TIMEOUT, TLS),
 )
 

@@ -48,7 +48,7 @@ _TABLE: Final[Mapping[str, tuple[Support, ...]]] = MappingProxyType(
         SHADOW: ("runtime", "runtime", "runtime", "runtime", "runtime", "runtime"),
         TIMEOUT: ("native", "native", "no", "native", "no", "no"),
         BODY: ("native", "native", "runtime", "runtime", "runtime", "runtime"),
-        TLS: ("native", "native", "native", "no", "no", "no"),
+        TLS: ("native", "native", "native", "native", "no", "no"),
         AUTH: ("runtime", "runtime", "runtime", "runtime", "runtime", "runtime"),
         RATE: ("runtime", "runtime", "runtime", "runtime", "runtime", "runtime"),
     }
@@ -68,10 +68,8 @@ def splits(proxy: Proxy) -> bool:
 
 def unsupported(spec: ModelDeploymentSpec, proxy: Proxy) -> tuple[str, ...]:
     """Return one sentence for each feature asked for that nobody provides."""
-    row = CAPABILITIES[proxy.profile]
-    lost = [name for name in row if row[name] == "no"] if proxy.routed else [STEPS, MATCH]
-    why = _why(proxy)
-    gaps = [f"{name}: {why}; {_LOSSES[name]}" for name in lost if _asked(spec, name, proxy)]
+    lost = [name for name in _lost(proxy) if _asked(spec, name, proxy)]
+    gaps = [f"{name}: {_why(name, proxy)}; {_LOSSES[name]}" for name in lost]
     exposure = spec.exposure
     if exposure.dialect == "Auto" and exposure.gateway_ref and proxy.dialect == "Ingress":
         gaps.append(
@@ -81,11 +79,23 @@ def unsupported(spec: ModelDeploymentSpec, proxy: Proxy) -> tuple[str, ...]:
     return tuple(gaps)
 
 
-def _why(proxy: Proxy) -> str:
+def _lost(proxy: Proxy) -> list[str]:
+    """Features that nobody provides; a Gateway may take certificates, or not, whatever its profile."""
+    if not proxy.routed:
+        return [STEPS, MATCH]
+    row = CAPABILITIES[proxy.profile]
+    lost = [name for name in row if row[name] == "no" and name != TLS]
+    takes = proxy.found.takes_listeners if proxy.dialect == "Gateway" else row[TLS] == "native"
+    return lost if takes else [*lost, TLS]
+
+
+def _why(feature: str, proxy: Proxy) -> str:
     if not proxy.routed:
         return "there is no external route to divide"
     if proxy.dialect == "Ingress":
         return f"IngressClass {proxy.ingress_class or '(cluster default)'} has no profile"
+    if CAPABILITIES[proxy.profile][feature] == "native":
+        return "the Gateway lets nobody here add listeners (spec.allowedListeners)"
     return f"the profile {proxy.profile} does not have it"
 
 

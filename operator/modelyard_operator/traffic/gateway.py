@@ -12,13 +12,14 @@ References:
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from modelyard_operator.kinds import HTTP_ROUTE
+from modelyard_operator.kinds import HTTP_ROUTE, LISTENER_SET
 from modelyard_operator.resources import labels, names
 from modelyard_operator.resources.meta import build_metadata
 from modelyard_operator.resources.service import PORT
 from modelyard_operator.rollout.routing import Backends
 from modelyard_operator.spec import GatewayRef, ModelDeployment
 from modelyard_operator.traffic.envoy_policies import NO_LIMIT, render_policies
+from modelyard_operator.traffic.listeners import listener_set_problem, render_listener_set
 from modelyard_operator.traffic.plan import NO_ROUTES, LiveRoutes, TrafficPlan
 from modelyard_operator.traffic.proxy import Problem, Proxy
 from modelyard_operator.traffic.shares import WHOLE, percent
@@ -29,6 +30,7 @@ MAIN_RULE: Final = "main"
 PIN_RULE: Final = "pinned"
 REQUEST_TIMEOUT: Final = "HTTPRouteRequestTimeout"
 """Name of the feature in ``GatewayClass.status.supportedFeatures``."""
+_LISTENERS: Final = {"group": LISTENER_SET.group, "kind": LISTENER_SET.name}
 _REQUIRED: Final = ("Accepted", "ResolvedRefs")
 
 
@@ -37,20 +39,25 @@ def render_http_route(model_deployment: ModelDeployment, plan: TrafficPlan) -> l
     gateway = plan.proxy.gateway
     if gateway is None or HTTP_ROUTE.name in plan.proxy.found.absent:
         return []
+    metadata = _metadata(model_deployment)
+    encrypts = plan.exposure.tls is not None and plan.proxy.found.takes_listeners
+    listeners = [render_listener_set(plan, gateway, metadata)] if encrypts else []
     route = {
         "apiVersion": HTTP_ROUTE.api_version,
         "kind": HTTP_ROUTE.name,
         "metadata": {
-            **_metadata(model_deployment),
+            **metadata,
             "annotations": {**plan.exposure.annotations, **_variants_mark(plan)},
         },
         "spec": {
-            "parentRefs": [_parent(gateway)],
+            "parentRefs": [
+                _LISTENERS | {"name": metadata["name"]} if encrypts else _parent(gateway)
+            ],
             "hostnames": list(plan.exposure.hosts),
             "rules": _rules(plan),
         },
     }
-    return [route, *render_policies(plan, _metadata(model_deployment))]
+    return [*listeners, route, *render_policies(plan, metadata)]
 
 
 def read_http_route(name: str, children: Mapping[tuple[str, str], Manifest]) -> LiveRoutes:
@@ -63,8 +70,23 @@ def read_http_route(name: str, children: Mapping[tuple[str, str], Manifest]) -> 
     if not parents:
         text = f"HTTPRoute {name} is not attached to a Gateway: somebody has changed it"
         return LiveRoutes(backends, Problem("RouteNotAccepted", text), variants=variants)
-    gateway = {"gateway_ref": GatewayRef.model_validate(parents[0])}
-    return LiveRoutes(backends, _objection(route, parents[0]), gateway, variants)
+    gateway, problem = _attached(name, parents[0], children)
+    found = problem or _objection(route, parents[0])
+    return LiveRoutes(backends, found, {"gateway_ref": gateway} if gateway else {}, variants)
+
+
+def _attached(
+    name: str, parent: Manifest, children: Mapping[tuple[str, str], Manifest]
+) -> tuple[GatewayRef | None, Problem | None]:
+    """Return which Gateway a parent leads to, and why it does not listen."""
+    if parent.get("kind") != LISTENER_SET.name:
+        return GatewayRef.model_validate(parent), None
+    listener_set = children.get((LISTENER_SET.name, names.http_route(name)))
+    if listener_set is None:
+        text = f"ListenerSet {name} is missing: somebody has deleted it"
+        return None, Problem("RoutePending", text)
+    gateway = GatewayRef.model_validate(listener_set["spec"]["parentRef"])
+    return gateway, listener_set_problem(listener_set)
 
 
 def _parent(gateway: GatewayRef) -> Manifest:

@@ -31,6 +31,7 @@ class GatewayView:
         profile: What is known of the proxy behind it; None while nothing is.
         features: ``supportedFeatures`` of its class.
         encrypted: The listener that routes attach to holds a certificate.
+        takes_listeners: It lets others add listeners, and with them certificates of their own.
         problem: Why no route can work with it.
         absent: Kinds that routes to it are made of, and that the operator could not list.
     """
@@ -38,6 +39,7 @@ class GatewayView:
     profile: GatewayProfile | None = None
     features: frozenset[str] = frozenset()
     encrypted: bool = False
+    takes_listeners: bool = False
     problem: Problem | None = None
     absent: frozenset[str] = frozenset()
 
@@ -70,6 +72,13 @@ class Proxy:
     def routed(self) -> bool:
         """Whether there is a route at all."""
         return self.dialect is not None and not self.withheld
+
+    def encrypts(self, exposure: ExposureSpec) -> bool:
+        """Tell whether requests come over TLS, with the exposure's certificate or the Gateway's."""
+        own = exposure.tls is not None
+        if self.dialect == "Gateway":
+            return self.found.encrypted or (own and self.found.takes_listeners)
+        return own
 
     @property
     def serving(self) -> "Proxy":

@@ -2,21 +2,16 @@
 
 import json
 import os
-import ssl
-import time
 from dataclasses import replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final
 
 import pytest
 
 from testkit.cluster_api import condition
 from testkit.cluster_lab import Lab, Served
-from testkit.cluster_proxies import PROFILES, TIMEOUT, TLS, Profile, Stream, ask_encrypted
+from testkit.cluster_proxies import PROFILES, TIMEOUT, Profile, Stream
 from testkit.cluster_traffic import OK, infer_body
 from testkit.proofs import proves
-from testkit.runtime_certificates import write_certificate
 
 pytestmark = [pytest.mark.cluster, pytest.mark.together, pytest.mark.timeout(3600)]
 
@@ -41,11 +36,10 @@ RUNTIME: Final = {
     "timeouts": {"requestSeconds": SILENCE_S, "drainSeconds": 10},
     "concurrency": {"threads": 1},
 }
-REACHES_S: Final = 60.0
 UNSUPPORTED: Final = "FeaturesUnsupported"
 
 
-@proves(TIMEOUT, "exposure.maxBodyBytes", "exposure.auth", "exposure.rateLimit", TLS)
+@proves(TIMEOUT, "exposure.maxBodyBytes", "exposure.auth", "exposure.rateLimit")
 @pytest.mark.parametrize("profile", PROFILES, ids=str)
 def test_a_guarded_model_is_as_strict_behind_every_proxy(lab: Lab, profile: Profile) -> None:
     with profile.bench(lab, "limits") as bench:
@@ -63,12 +57,6 @@ def test_a_guarded_model_is_as_strict_behind_every_proxy(lab: Lab, profile: Prof
             _says_unsupported(served, TIMEOUT)
         else:
             _cuts_what_falls_silent(served)
-        if TLS in profile.lacks:
-            served.edit(exposure={"tls": {"secretName": "guarded-tls"}})
-            _says_unsupported(served, TLS)
-            assert served.route.ask().status == OK
-        else:
-            _encrypts(served, profile)
 
 
 def _keeps_strangers_out(anyone: Served) -> None:
@@ -116,27 +104,3 @@ def _cuts_what_falls_silent(served: Served) -> None:
     with Stream(served.route, parts=3, pause_s=SILENCE_S * 2) as silent:
         silent.until_ended()
     assert (silent.status, len(silent.moments)) == (OK, 1), silent
-
-
-def _encrypts(served: Served, profile: Profile) -> None:
-    lab = served.bench.lab
-    with TemporaryDirectory() as folder:
-        certificate, key = write_certificate(Path(folder), "guarded", served.route.host)
-        pair = {"tls.crt": certificate.read_text(), "tls.key": key.read_text()}
-    secret = {"metadata": {"name": "guarded-tls"}, "type": "kubernetes.io/tls", "stringData": pair}
-    lab.api.create("Secret", served.namespace, secret)
-    served.edit(exposure={"tls": {"secretName": "guarded-tls"}})
-    served.until_ready()
-    proxy = profile.address(lab, 443)
-    deadline = time.monotonic() + REACHES_S
-    while (status := _try(served, proxy, pair["tls.crt"])) != OK:
-        assert time.monotonic() < deadline, status
-        time.sleep(0.2)
-
-
-def _try(served: Served, proxy: str, authority: str) -> object:
-    """Ask over TLS; until the proxy has the certificate it shows another."""
-    try:
-        return ask_encrypted(served.route, proxy, authority)
-    except ssl.SSLError as error:
-        return error

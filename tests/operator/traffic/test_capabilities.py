@@ -1,10 +1,11 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from modelyard_operator.settings import Profile
-from modelyard_operator.traffic.capabilities import CAPABILITIES, splits, unsupported
-from modelyard_operator.traffic.proxy import Proxy, Routed, resolve_proxy
+from modelyard_operator.traffic.capabilities import CAPABILITIES, TLS, splits, unsupported
+from modelyard_operator.traffic.proxy import GatewayView, Proxy, Routed, resolve_proxy
 from testkit.operator_objects import EXPOSED, model_deployment, operator_settings
 
 ROUTED: dict[str, Any] = {"hosts": ["a.x"]}
@@ -41,10 +42,20 @@ def test_without_a_route_only_steps_that_somebody_wrote_are_missed() -> None:
     assert gap.startswith("rollout.steps: there is no external route to divide; a candidate")
 
 
-def test_a_certificate_is_the_gateway_s_own() -> None:
-    found = gaps(tls={"secretName": "s"}, **GATEWAY)
-    expected = "exposure.tls: the profile generic does not have it; the listeners of the Gateway"
-    assert any(gap.startswith(expected) for gap in found)
+@pytest.mark.parametrize(
+    ("profile", "why"),
+    [
+        ("traefik", "the profile traefik does not have it"),
+        ("envoy-gateway", "the Gateway lets nobody here add listeners (spec.allowedListeners)"),
+    ],
+)
+def test_a_gateway_that_takes_no_certificate_has_its_own(profile: Profile, why: str) -> None:
+    spec = model_deployment(exposure=GATEWAY | {"tls": {"secretName": "s"}}).spec
+    proxy = Proxy("Gateway", profile)
+    expected = f"exposure.tls: {why}; the listeners of the Gateway hold the certificates"
+    assert expected in unsupported(spec, proxy)
+    takes = replace(proxy, found=GatewayView(takes_listeners=True))
+    assert not any(gap.startswith("exposure.tls") for gap in unsupported(spec, takes))
     assert not any(gap.startswith("exposure.tls") for gap in gaps(**GATEWAY))
 
 
@@ -63,7 +74,8 @@ def test_each_no_of_the_table_is_one_sentence(profile: Profile) -> None:
         rollout={"match": MATCH, "shadow": {}},
     ).spec
     dialect: Any = "Ingress" if profile in {"traefik-nginx", "ingress-nginx", "none"} else "Gateway"
-    found = unsupported(spec, Proxy(dialect, profile))
+    view = GatewayView(takes_listeners=CAPABILITIES[profile][TLS] == "native")
+    found = unsupported(spec, Proxy(dialect, profile, found=view))
     assert [gap.partition(":")[0] for gap in found] == [
         feature for feature, cell in CAPABILITIES[profile].items() if cell == "no"
     ]
