@@ -43,7 +43,7 @@ def size(ask: Ask, rollout: Rollout, world: World, revision: str) -> int:
     if revision == rollout.previous:
         return 0 if rollout.gave_all else max(1, world.replicas.get(revision, 1))
     if revision == rollout.stable and rollout.state in ACTIVE and rollout.given_up:
-        return _stable_size(ask, rollout)
+        return _stable_size(ask, rollout, world)
     return ask.replicas
 
 
@@ -73,11 +73,16 @@ def _makes_room(rollout: Rollout, revision: str) -> bool:
     return rollout.given_up > 0 and rollout.state in ACTIVE and revision == rollout.stable
 
 
-def _stable_size(ask: Ask, rollout: Rollout) -> int:
-    """What is left of stable when some of its pods, or all, have made room."""
+def _stable_size(ask: Ask, rollout: Rollout, world: World) -> int:
+    """What is left of stable when some of its pods, or all, have made room.
+
+    None goes while stable answers the candidate's share as well, whatever was decided before.
+    """
     if rollout.gave_all or not ask.replicas:
         return 0
-    return max(1, (rollout.initial_replicas or 1) - rollout.given_up)
+    left = max(1, (rollout.initial_replicas or 1) - rollout.given_up)
+    alone = rollout.weight and not world.ready.get(rollout.candidate or "")
+    return max(left, world.replicas.get(rollout.stable or "", 0)) if alone else left
 
 
 def _candidate_size(ask: Ask, rollout: Rollout, world: World) -> int:

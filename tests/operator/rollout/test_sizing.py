@@ -81,6 +81,22 @@ def test_stable_lacks_what_has_made_room(replicas: int, changes: dict[str, Any],
 
 
 @pytest.mark.parametrize(
+    ("weight", "ready", "has", "pods"),
+    [
+        (25, {A: 3}, 3, 3),  # the candidate's pods have died since the decision
+        (25, {A: 3, B: 1}, 3, 2),
+        (0, {A: 3}, 3, 2),
+        (25, {A: 1}, 1, 2),
+    ],
+)
+def test_no_pod_of_stable_goes_while_it_answers_for_the_candidate(
+    weight: int, ready: dict[str, int], has: int, pods: int
+) -> None:
+    rollout = rolling(S.WAITING_CAPACITY, weight=weight, given_up=2)
+    assert size(ASK, rollout, World(replicas={A: has}, ready=ready), A) == pods
+
+
+@pytest.mark.parametrize(
     ("changes", "has", "pods"),
     [({}, {A: 3}, 3), ({}, {A: 0}, 1), ({}, {}, 1), ({"given_up": 4}, {A: 3}, 0)],
 )
