@@ -20,7 +20,7 @@ from modelyard_operator.settings import OperatorSettings
 from modelyard_operator.spec import ModelDeployment
 from modelyard_operator.store import Key, Store
 from modelyard_operator.watch import Watch
-from testkit.operator_objects import NOW, accepted, live, operator_settings, pod
+from testkit.operator_objects import NOW, accepted, attached, live, operator_settings, pod
 from testkit.operator_pods import AnsweringPod, AnsweringPods
 
 Manifest = dict[str, Any]
@@ -73,6 +73,8 @@ class RecordingCluster(Cluster):
         made = live(manifest, version=self.next_version(), replicas=before)
         if place[0] == "HTTPRoute" and self.accepts is not None:
             made = accepted(made, status=str(self.accepts))
+        if place[0] == "BackendTrafficPolicy":
+            made = attached(made)
         self.objects[place] = made
         return copy.deepcopy(made)
 

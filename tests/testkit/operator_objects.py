@@ -93,6 +93,13 @@ def accepted(route: Manifest, **changes: Any) -> Manifest:
     return made | {"status": {"parents": parents}}
 
 
+def attached(policy: Manifest, **changes: Any) -> Manifest:
+    """A policy of Envoy Gateway that is in force; ``changes`` are those of its condition."""
+    made = live(policy, version=int(policy["metadata"].get("resourceVersion", 1)))
+    said = {"type": "Accepted", "status": "True", "reason": "Accepted", "observedGeneration": 1}
+    return made | {"status": {"ancestors": [{"conditions": [said | changes]}]}}
+
+
 def pod(
     revision: str,
     name: str | None = None,

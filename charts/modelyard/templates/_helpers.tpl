@@ -77,7 +77,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   resources: [gateways]
   verbs: [get]
 - apiGroups: [gateway.envoyproxy.io]
-  resources: [backendtrafficpolicies]
+  resources: [backendtrafficpolicies, httproutefilters]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]

@@ -18,11 +18,12 @@ from modelyard_operator.resources.meta import build_metadata
 from modelyard_operator.resources.service import PORT
 from modelyard_operator.rollout.routing import Backends
 from modelyard_operator.spec import GatewayRef, ModelDeployment
-from modelyard_operator.traffic.envoy_policies import NO_LIMIT, render_policies
+from modelyard_operator.traffic.envoy_policies import NO_LIMIT, policy_problem, render_policies
 from modelyard_operator.traffic.listeners import listener_set_problem, render_listener_set
 from modelyard_operator.traffic.plan import NO_ROUTES, LiveRoutes, TrafficPlan
 from modelyard_operator.traffic.proxy import Problem, Proxy
 from modelyard_operator.traffic.shares import WHOLE, percent
+from modelyard_operator.traffic.strangers import guard, render_answer, turns_away
 
 Manifest = dict[str, Any]
 
@@ -42,6 +43,8 @@ def render_http_route(model_deployment: ModelDeployment, plan: TrafficPlan) -> l
     metadata = _metadata(model_deployment)
     encrypts = plan.exposure.tls is not None and plan.proxy.found.takes_listeners
     listeners = [render_listener_set(plan, gateway, metadata)] if encrypts else []
+    guarded = turns_away(plan)
+    rules = guard(_rules(plan), plan, metadata["name"]) if guarded else _rules(plan)
     route = {
         "apiVersion": HTTP_ROUTE.api_version,
         "kind": HTTP_ROUTE.name,
@@ -54,10 +57,12 @@ def render_http_route(model_deployment: ModelDeployment, plan: TrafficPlan) -> l
                 _LISTENERS | {"name": metadata["name"]} if encrypts else _parent(gateway)
             ],
             "hostnames": list(plan.exposure.hosts),
-            "rules": _rules(plan),
+            "rules": rules,
         },
     }
-    return [*listeners, route, *render_policies(plan, metadata)]
+    # A route must not name an answer that is not there yet.
+    answers = [render_answer(plan, metadata)] if guarded else []
+    return [*listeners, *answers, route, *render_policies(plan, metadata)]
 
 
 def read_http_route(name: str, children: Mapping[tuple[str, str], Manifest]) -> LiveRoutes:
@@ -72,6 +77,7 @@ def read_http_route(name: str, children: Mapping[tuple[str, str], Manifest]) -> 
         return LiveRoutes(backends, Problem("RouteNotAccepted", text), variants=variants)
     gateway, problem = _attached(name, parents[0], children)
     found = problem or _objection(route, parents[0])
+    found = found or policy_problem(children, names.http_route(name))
     return LiveRoutes(backends, found, {"gateway_ref": gateway} if gateway else {}, variants)
 
 

@@ -62,7 +62,11 @@ def test_a_guarded_model_is_as_strict_behind_every_proxy(lab: Lab, profile: Prof
 def _keeps_strangers_out(anyone: Served) -> None:
     unknown = anyone.route.ask()
     assert unknown.status == 401, unknown
-    assert unknown.headers["WWW-Authenticate"]
+    assert unknown.headers["WWW-Authenticate"] == "Bearer"
+    assert unknown.headers["Content-Type"] == "application/json"
+    assert unknown.document["code"] == "unauthorized"
+    assert unknown.document["request_id"] == unknown.headers["X-Request-Id"]
+    assert anyone.route.ask(path="/v2/health/ready").status == OK
     assert replace(anyone.route, headers={"X-API-Key": "of nobody"}).ask().status == 403
 
 
