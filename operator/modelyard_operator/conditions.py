@@ -163,7 +163,7 @@ def _nobody_let_in(seen: Pass) -> tuple[str, str] | None:
 
 
 def _not_routed(seen: Pass) -> tuple[str, str] | None:
-    if seen.plan.rollout.stable is None:
+    if seen.plan.rollout.stable is None and not seen.observed.refusal:
         return "NothingToRoute", "the routes follow when the first revision is ready"
     return None
 

@@ -94,7 +94,7 @@ def desired_state(observed: Observed, settings: OperatorSettings, now: datetime)
         target=target,
         problem=problem,
         failure=_failure(observed, rollout, target, problem),
-        gaps=unsupported(spec, proxy),
+        gaps=(str(observed.refusal),) if observed.refusal else unsupported(spec, proxy),
         unrouted=observed.unrouted(proxy),
         objects=(*objects, *routes),
         scales=_scales(observed, world, sizes),
@@ -123,6 +123,8 @@ def _target(
     observed: Observed, settings: OperatorSettings
 ) -> tuple[Revision | None, ModelyardOperatorError | None]:
     model_deployment = observed.model_deployment
+    if observed.refusal:
+        return None, observed.refusal
     if observed.rejection and observed.rejection.permanent:
         return None, observed.rejection
     try:

@@ -7,7 +7,7 @@ from typing import Any
 
 from modelyard_operator.analysis.findings import Findings
 from modelyard_operator.devices import Inventory
-from modelyard_operator.errors import ModelyardOperatorError
+from modelyard_operator.errors import InvalidSpecError, ModelyardOperatorError
 from modelyard_operator.failures import Failure, RevisionView, find_failure, find_shortage
 from modelyard_operator.files import Contents
 from modelyard_operator.pods import is_placed, is_ready
@@ -44,6 +44,7 @@ class Observed:
         inventory: Devices of the cluster, looked up while pods wait for one; None when unknown.
         locked_out: A ready pod says that it has no key to let anybody in with.
         gateway: What was found out about the Gateway that the routes are attached to, if any is.
+        refusal: Why the exposure is the last good one instead of what is asked for, if it is.
         conflicts: Hosts that an older ModelDeployment has.
     """
 
@@ -57,6 +58,7 @@ class Observed:
     inventory: Inventory | None = None
     locked_out: bool = False
     gateway: GatewayView | None = None
+    refusal: InvalidSpecError | None = None
     conflicts: tuple[Conflict, ...] = ()
 
     @property
@@ -142,7 +144,8 @@ class Observed:
     def unrouted(self, proxy: Proxy) -> Problem | None:
         """Return why a proxy does not have the routes that are written for it, or cannot."""
         routes = read_routes(proxy, self.model_deployment.name, self.children)
-        return conflict_problem(self.conflicts) or proxy.problem or routes.problem
+        held = Problem(self.refusal.reason, str(self.refusal)) if self.refusal else None
+        return held or conflict_problem(self.conflicts) or proxy.problem or routes.problem
 
     def world(self, proxy: Proxy) -> World:
         """Return what the rollout machine looks at."""

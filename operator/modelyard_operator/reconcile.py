@@ -38,6 +38,7 @@ from modelyard_operator.rollout.transitions import SETTLE
 from modelyard_operator.settings import OperatorSettings
 from modelyard_operator.status import build_status
 from modelyard_operator.store import Key, Store, controller_uid
+from modelyard_operator.strictness import hold_back
 from modelyard_operator.watch import Watch
 
 Manifest = dict[str, Any]
@@ -125,6 +126,9 @@ class Reconciler:
         now = datetime.now(UTC)
         known = await self.inquiry.complete(known, now)
         known = await self.gateways.complete(known, now)
+        held = hold_back(known, self.settings, now)
+        if held.refusal:
+            known = await self.gateways.complete(held, now)  # the last good one may be elsewhere
         return replace(known, locked_out=await self.callers.locked_out(known, now))
 
     async def _write_status(self, observed: Observed, plan: Plan, now: datetime) -> bool:

@@ -75,6 +75,9 @@ def _traffic(plan: Plan, last_shift: datetime | None) -> Manifest:
     traffic: Manifest = {
         "dialect": proxy.dialect or "None",
         "profile": proxy.profile,
+        "exposure": plan.traffic.exposure.model_dump(
+            mode="json", by_alias=True, exclude_defaults=True
+        ),
         "desiredWeights": _weights(plan.traffic.weights),
         "observedWeights": _weights(plan.world.weights),
     }

@@ -120,7 +120,8 @@ def test_a_strangers_object_is_left_alone(lab: Lab) -> None:
 
 def test_a_proxy_that_cannot_divide_is_told_of(lab: Lab) -> None:
     with lab.bench("unsupported") as bench:
-        served = bench.serve("fraud", exposure={"ingressClassName": "unheard-of"})
+        exposure = {"ingressClassName": "unheard-of", "strict": False}
+        served = bench.serve("fraud", exposure=exposure)
         seen = served.until_ready()
         gaps = condition(seen, "FeaturesUnsupported")
         assert (gaps["status"], gaps["reason"]) == ("True", "ProfileLimit")

@@ -205,6 +205,7 @@ class ExposureSpec(Spec):
     max_body_bytes: int = 33554432
     auth: AuthSpec = AuthSpec()
     rate_limit: RateLimitSpec | None = None
+    strict: bool = True
 
     @property
     def path_prefix(self) -> str:

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Final, Literal
 
 from modelyard_operator.settings import Profile
-from modelyard_operator.spec import DEFAULT_STEPS, ModelDeploymentSpec
+from modelyard_operator.spec import DEFAULT_STEPS, ExposureSpec, ModelDeploymentSpec
 from modelyard_operator.traffic.proxy import Proxy
 
 Support = Literal["native", "runtime", "no"]
@@ -69,7 +69,7 @@ def splits(proxy: Proxy) -> bool:
 def unsupported(spec: ModelDeploymentSpec, proxy: Proxy) -> tuple[str, ...]:
     """Return one sentence for each feature asked for that nobody provides."""
     lost = [name for name in _lost(proxy) if _asked(spec, name, proxy)]
-    gaps = [f"{name}: {_why(name, proxy)}; {_LOSSES[name]}" for name in lost]
+    gaps = [_sentence(name, proxy) for name in lost]
     exposure = spec.exposure
     if exposure.dialect == "Auto" and exposure.gateway_ref and proxy.dialect == "Ingress":
         gaps.append(
@@ -77,6 +77,21 @@ def unsupported(spec: ModelDeploymentSpec, proxy: Proxy) -> tuple[str, ...]:
             "it counts with exposure.dialect: Gateway"
         )
     return tuple(gaps)
+
+
+def refused(spec: ModelDeploymentSpec, proxy: Proxy) -> tuple[str, ...]:
+    """Return the sentences that hold a strict exposure back.
+
+    What is left at its default is nobody's wish, and of a proxy that is not there nothing is known.
+    """
+    if not (spec.exposure.strict and proxy.routed) or proxy.problem is not None:
+        return ()
+    lost = [name for name in _lost(proxy) if _wished(spec, name)]
+    return tuple(_sentence(name, proxy) for name in lost)
+
+
+def _sentence(feature: str, proxy: Proxy) -> str:
+    return f"{feature}: {_why(feature, proxy)}; {_LOSSES[feature]}"
 
 
 def _lost(proxy: Proxy) -> list[str]:
@@ -100,12 +115,19 @@ def _why(feature: str, proxy: Proxy) -> str:
 
 
 def _asked(spec: ModelDeploymentSpec, feature: str, proxy: Proxy) -> bool:
+    # The default steps are nobody's wish, so that a minimal object is not told of them.
+    return (proxy.routed and feature in {STEPS, TIMEOUT}) or _wished(spec, feature)
+
+
+def _wished(spec: ModelDeploymentSpec, feature: str) -> bool:
+    """Tell whether a field has another value than it would have by itself."""
     match feature:
         case "rollout.steps":
-            # The default steps are nobody's wish, so that a minimal object is not told of them.
-            return proxy.routed or spec.rollout.steps not in {DEFAULT_STEPS, DEFAULT_STEPS[-1:]}
+            return spec.rollout.steps not in {DEFAULT_STEPS, DEFAULT_STEPS[-1:]}
         case "rollout.match":
             return bool(spec.rollout.match)
         case "exposure.tls":
             return spec.exposure.tls is not None
+        case "exposure.timeoutSeconds":
+            return spec.exposure.timeout_seconds != ExposureSpec().timeout_seconds
     return True

@@ -31,6 +31,7 @@ EXPOSURE: Final = {
     "maxBodyBytes": LIMIT_BYTES,
     "auth": {"type": "APIKey"},
     "rateLimit": {"requestsPerSecond": 1, "burst": BURST},
+    "strict": False,
 }
 RUNTIME: Final = {
     "timeouts": {"requestSeconds": SILENCE_S, "drainSeconds": 10},
