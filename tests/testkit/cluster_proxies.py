@@ -19,6 +19,7 @@ from typing import Any, Final, Self
 
 import pytest
 
+from modelyard_operator.settings import Profile as KnownAs
 from testkit.cluster_lab import Bench, Lab, Served
 from testkit.cluster_traffic import OK, REVISION, TIMEOUT_S, Route
 
@@ -57,7 +58,7 @@ class Profile:
     """
 
     name: str
-    known_as: str
+    known_as: KnownAs
     exposure: Mapping[str, Any]
     gateway: tuple[str, str] | None = None
     lacks: frozenset[str] = frozenset()
@@ -94,7 +95,7 @@ class Profile:
         return served
 
 
-def _of_gateway(proxy: str, namespace: str, *lacks: str) -> Profile:
+def _of_gateway(proxy: KnownAs, namespace: str, *lacks: str) -> Profile:
     reference = {"namespace": namespace, "name": "public"}
     exposure = {"dialect": "Gateway", "gatewayRef": reference}
     return Profile(f"Gateway/{proxy}", proxy, exposure, (namespace, "public"), frozenset(lacks))

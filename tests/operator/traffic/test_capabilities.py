@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 
 from modelyard_operator.settings import Profile
-from modelyard_operator.traffic.capabilities import CAPABILITIES, TLS, splits, unsupported
-from modelyard_operator.traffic.proxy import GatewayView, Proxy, Routed, resolve_proxy
+from modelyard_operator.traffic.capabilities import CAPABILITIES, TLS, refused, splits, unsupported
+from modelyard_operator.traffic.proxy import NO_GATEWAY, GatewayView, Proxy, Routed, resolve_proxy
 from testkit.operator_objects import EXPOSED, model_deployment, operator_settings
 
 ROUTED: dict[str, Any] = {"hosts": ["a.x"]}
@@ -70,15 +70,32 @@ def test_a_gateway_that_auto_has_passed_over_is_said() -> None:
 def test_each_no_of_the_table_is_one_sentence(profile: Profile) -> None:
     """Every feature is asked for, so that each cell that says no must be heard of."""
     spec = model_deployment(
-        exposure=GATEWAY | {"tls": {"secretName": "s"}, "auth": {"type": "APIKey"}},
-        rollout={"match": MATCH, "shadow": {}},
+        exposure=GATEWAY
+        | {"tls": {"secretName": "s"}, "auth": {"type": "APIKey"}, "timeoutSeconds": 7},
+        rollout={"match": MATCH, "shadow": {}, "steps": [{"weight": 30}, {"weight": 100}]},
     ).spec
     dialect: Any = "Ingress" if profile in {"traefik-nginx", "ingress-nginx", "none"} else "Gateway"
     view = GatewayView(takes_listeners=CAPABILITIES[profile][TLS] == "native")
-    found = unsupported(spec, Proxy(dialect, profile, found=view))
+    proxy = Proxy(dialect, profile, found=view)
+    found = unsupported(spec, proxy)
+    assert refused(spec, proxy) == found
     assert [gap.partition(":")[0] for gap in found] == [
         feature for feature, cell in CAPABILITIES[profile].items() if cell == "no"
     ]
+
+
+def test_nothing_is_held_back_without_a_wish_or_without_a_proxy() -> None:
+    wish = GATEWAY | {"timeoutSeconds": 7}
+    lost = Proxy("Gateway", "generic", problem=NO_GATEWAY)
+    for exposure, proxy, number in (
+        (wish, Proxy("Gateway", "generic"), 1),
+        (GATEWAY, Proxy("Gateway", "generic"), 0),
+        (wish | {"strict": False}, Proxy("Gateway", "generic"), 0),
+        (wish, Proxy(None, "none"), 0),
+        (wish, lost, 0),
+    ):
+        found = refused(model_deployment(exposure=exposure).spec, proxy)
+        assert len(found) == number, (exposure, proxy)
 
 
 @pytest.mark.parametrize(
