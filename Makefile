@@ -69,6 +69,12 @@ soak: setup ## Ten minutes of load, reloads, vanishing clients and malformed req
 chaos: setup ## Long property runs and the full crash matrix
 	@$(PYTHON) tools/testrun.py chaos
 
+.PHONY: routes
+routes: setup ## Run the tests behind every proxy, half an hour; writes the table of docs/reference/routes.md
+	@$(PYTHON) -m localcluster up --addons dns,traefik,s3,metrics-server,gateway-api,envoy-gateway
+	@MODELYARD_ROUTES=benchmarks/results/routes.json $(PYTHON) -m pytest -q tests/cluster/proxies
+	@$(PYTHON) tools/render_routes.py
+
 .PHONY: mutants
 mutants: setup ## Change the rollout machine in 2,600 ways, an hour; lists those no test notices
 	@$(UV) run --no-sync --with mutmut==3.8.1 python tools/mutants.py

@@ -52,11 +52,14 @@ def declared() -> Mapping[Cell, list[str]]:
 
 
 def note(path: Path, outcomes: Mapping[Cell, bool]) -> None:
-    """Write what a run has shown: per profile each feature, and whether all of its tests passed."""
-    table: dict[str, dict[str, str]] = {}
-    for cell, passed in sorted(outcomes.items()):
-        table.setdefault(cell.profile, {})[cell.feature] = "passed" if passed else "failed"
-    path.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+    """Write what a run has shown: per profile each feature, and whether all of its tests passed.
+
+    What the run has not looked at stays as it is noted already.
+    """
+    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    for cell, passed in outcomes.items():
+        known.setdefault(cell.profile, {})[cell.feature] = "passed" if passed else "failed"
+    path.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _tests(path: Path) -> Iterator[tuple[str, list[pytest.Mark]]]:
