@@ -187,6 +187,7 @@ REASONS: Final = {
     "NoReadyReplicas": _no_ready_pod,
     "RoutesPending": _routes_pending,
     "RoutesSettling": _routes_settling,
+    "PolicyNotAccepted": _routes_refused,
     "RouteNotAccepted": _routes_refused,
     "RoutePending": _routes_refused,
 }

@@ -31,6 +31,13 @@ OBJECTS: Final[Mapping[str, Advice]] = {
         advice.edit('{"runtime":{"image":"IMAGE"}}'),
         "chooses another image",
     ),
+    "FeaturesUnsupported": Advice(
+        "The exposure asks for what neither the proxy nor the model server has, so all of it is "
+        "held back.",
+        "Take the fields back that the message names, choose another proxy, or do without them.",
+        advice.edit('{"exposure":{"strict":false}}'),
+        "does without what is missing, and applies the rest",
+    ),
     "InvalidPodTemplate": Advice(
         "The API server refuses the Deployment that the spec leads to.",
         "Correct spec.podTemplate, spec.scheduling or spec.resources, whichever the message names.",
