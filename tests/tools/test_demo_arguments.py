@@ -1,9 +1,11 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from demo.arguments import Place, parse
-from demo.options import Options
+from demo.options import EXAMPLES, ROOT, Options
+from demo.proxies import PROXIES
 from localcluster.paths import DEFAULT_NAME
 
 
@@ -32,3 +34,23 @@ def test_a_registry_ends_with_a_slash() -> None:
         options = parse(["--registry", given, "--no-install", "--rate=5"], {})[1]
         assert options.torch_image == "registry.example.com/acme/modelyard/runtime:dev-torch"
         assert (options.install, options.rate) == (False, 5)
+
+
+def test_the_dialect_tells_the_proxy() -> None:
+    assert parse([], {})[1].proxy.name == "Traefik"
+    assert parse([], {"DIALECT": "Gateway"})[1].proxy.name == "Envoy Gateway"
+    assert parse(["--dialect=Ingress"], {"DIALECT": "Gateway"})[1].proxy.name == "Traefik"
+    with pytest.raises(SystemExit):
+        parse(["--dialect=gateway"], {})
+
+
+@pytest.mark.parametrize("dialect", PROXIES)
+def test_what_the_demo_asks_of_the_chart_is_one_of_its_values(dialect: str) -> None:
+    chart = yaml.safe_load((ROOT / "charts" / "modelyard" / "values.yaml").read_text())
+    assert {key.partition(".")[0] for key in PROXIES[dialect].values} <= chart.keys()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / EXAMPLES).glob("*.yaml")), ids=lambda one: one.stem)
+def test_the_models_leave_the_dialect_open(path: Path) -> None:
+    *_, model_deployment = yaml.safe_load_all(path.read_text())
+    assert "dialect" not in model_deployment["spec"]["exposure"]

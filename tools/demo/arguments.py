@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from demo.options import Options
+from demo.proxies import PROXIES
 from localcluster.paths import DEFAULT_NAME
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ def parse(arguments: Sequence[str] | None, environment: Mapping[str, str]) -> tu
 
     Args:
         arguments: Flags; None takes the process's own.
-        environment: ``MODELYARD_CLUSTER``, ``CLUSTER``, ``KEEP`` and ``TORCH_INDEX_URL`` are read.
+        environment: ``MODELYARD_CLUSTER``, ``CLUSTER``, ``DIALECT``, ``KEEP`` and
+            ``TORCH_INDEX_URL`` are read.
 
     Returns:
         Where the demo is to happen, and how.
@@ -63,6 +65,7 @@ def parse(arguments: Sequence[str] | None, environment: Mapping[str, str]) -> tu
         registry=f"{found.registry.rstrip('/')}/" if found.registry else "",
         tag=found.tag,
         torch_index_url=found.torch_index_url,
+        dialect=found.dialect,
         proxy_address=found.proxy_address,
         install=found.install,
         rate=found.rate,
@@ -81,6 +84,13 @@ def _add_place(parser: argparse.ArgumentParser, environment: Mapping[str, str]) 
     )
     parser.add_argument(
         "--kubeconfig", type=Path, help="of a cluster that exists; default: KUBECONFIG"
+    )
+    parser.add_argument(
+        "--dialect",
+        choices=tuple(PROXIES),
+        default=environment.get("DIALECT") or "Ingress",
+        help="of the routes (DIALECT): Ingress goes through Traefik, Gateway through Envoy Gateway; "
+        "default Ingress",
     )
     parser.add_argument(
         "--proxy-address",

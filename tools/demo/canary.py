@@ -38,8 +38,9 @@ class Canary:
         rollout: What status has said about it.
     """
 
-    def __init__(self, cluster: Cluster, narrator: Narrator, rollout: Rollout) -> None:
+    def __init__(self, cluster: Cluster, narrator: Narrator, rollout: Rollout, proxy: str) -> None:
         self.rollout = rollout
+        self._proxy = proxy
         self._cluster = cluster
         self._narrator = narrator
 
@@ -56,7 +57,7 @@ class Canary:
         """
         file = EXAMPLES / f"v{self.rollout.version}.yaml"
         self._narrator.tell(
-            f"{rate:.0f} requests a second through Traefik, from before the edit until after its "
+            f"{rate:.0f} requests a second through {self._proxy}, from before the edit until after its "
             "end. Response headers say which version has answered."
         )
         watch = StatusWatch(self._cluster)

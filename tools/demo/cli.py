@@ -52,7 +52,7 @@ def run(cluster: Cluster, narrator: Narrator, options: Options) -> bool:
     try:
         held = _tell(cluster, narrator, options)
         if keep:
-            play_on(cluster, narrator)
+            play_on(cluster, narrator, options.proxy)
     finally:
         if not keep:
             tear_down(cluster, narrator, created=created, installed=options.install)

@@ -5,35 +5,37 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from demo.options import EXAMPLES, HOST, MODEL, NAMESPACE, OPERATOR_NAMESPACE, PROXY, RELEASE
+from demo.options import EXAMPLES, HOST, MODEL, NAMESPACE, OPERATOR_NAMESPACE, RELEASE
 from localcluster.paths import DEFAULT_NAME
 
 if TYPE_CHECKING:
     from demo.cluster import Cluster
     from demo.narrator import Narrator
+    from demo.proxies import Proxy
 
 
-def play_on(cluster: Cluster, narrator: Narrator) -> None:
+def play_on(cluster: Cluster, narrator: Narrator, proxy: Proxy) -> None:
     """Say what is running and what can be done with it.
 
     Args:
         cluster: The cluster, which stays.
         narrator: Who tells it.
+        proxy: What clients ask.
     """
     narrator.section("It is all still running: play on")
     program = f"{sys.executable} -m localcluster{cluster_name(cluster)}"
     inside = "inside " if cluster.provider.name != "existing" else ""
     narrator.tell(
         f"The operator is in namespace {OPERATOR_NAMESPACE}, the models in {NAMESPACE}, "
-        "S3 in s3, Traefik in traefik."
+        f"S3 in s3, {proxy.name} in {proxy.namespace}."
     )
     if inside:
         narrator.tell("The cluster has a network of its own; this runs a command in there:")
         narrator.command(f"alias inside='{program} exec --'")
-    narrator.command(f"{inside}kubectl get mdep,pods,ingress -n {NAMESPACE}")
+    narrator.command(f"{inside}kubectl get mdep,pods,{proxy.routes} -n {NAMESPACE}")
     narrator.command(f"{inside}kubectl describe mdep {MODEL} -n {NAMESPACE}")
     if cluster.provider.name == "local":
-        with cluster.address(*PROXY) as address:
+        with proxy.address(cluster) as address:
             url = f"http://{address.removesuffix(':80')}/v2/models/{MODEL}"
         narrator.command(f"{inside}curl -s -H 'Host: {HOST}' {url}")
     narrator.tell("Edit spec.model and apply it again, back to version 1 for instance, and watch:")

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+from demo.proxies import PROXIES
+
+if TYPE_CHECKING:
+    from demo.proxies import Proxy
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 EXAMPLES: Final = Path("examples") / "digits"
@@ -16,10 +21,7 @@ HOST: Final = "digits.example.com"
 SKLEARN_HOST: Final = "digits-knn.example.com"
 OPERATOR_NAMESPACE: Final = "modelyard-system"
 RELEASE: Final = "modelyard"
-PROXY: Final = ("traefik", "traefik", 80)
-"""Namespace, name and port of the Service."""
 BUCKET: Final = "models"
-ADDONS: Final = ("dns", "traefik", "s3")
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Options:
             ``registry.example.com/acme/``; empty builds them.
         tag: Tag of the images, below which the runtime's variants add ``-slim`` and ``-torch``.
         torch_index_url: Where the torch image's build takes torch from; empty for PyPI.
+        dialect: Dialect of the routes, which tells the proxy: ``Ingress`` or ``Gateway``.
         proxy_address: Address of the proxy; empty finds it.
         install: Whether to install the chart; otherwise an operator runs already.
         rate: Requests a second while the new version is rolled out.
@@ -40,10 +43,16 @@ class Options:
     registry: str = ""
     tag: str = "dev"
     torch_index_url: str = ""
+    dialect: str = "Ingress"
     proxy_address: str = ""
     install: bool = True
     rate: float = 120.0
     keep: bool | None = None
+
+    @property
+    def proxy(self) -> Proxy:
+        """The proxy between the clients and the models."""
+        return PROXIES[self.dialect]
 
     @property
     def operator_repository(self) -> str:

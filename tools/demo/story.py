@@ -15,13 +15,11 @@ from demo.errors import DemoError
 from demo.load import Clients
 from demo.models import HELD_OUT_FILE, read_report
 from demo.options import (
-    ADDONS,
     EXAMPLES,
     HOST,
     MODEL,
     NAMESPACE,
     OPERATOR_NAMESPACE,
-    PROXY,
     RELEASE,
     ROOT,
     SKLEARN_HOST,
@@ -43,8 +41,6 @@ if TYPE_CHECKING:
     from demo.samples import Summary
 
 SECRET: Final = "s3"  # noqa: S105 - the Secret's name
-INGRESS_CLASS: Final = "nginx"
-PROFILE: Final = "traefik-nginx"
 
 
 class Story:
@@ -63,6 +59,7 @@ class Story:
         self._cluster = cluster
         self._narrator = narrator
         self._options = options
+        self._proxy = options.proxy
         self._folder = folder
         self._clients = Clients(cluster, folder / HELD_OUT_FILE)
         self._checks: list[Check] = []
@@ -82,7 +79,7 @@ class Story:
         if self._options.install:
             self._install(images)
         self._serve_sklearn(images)
-        with self._proxy() as address:
+        with self._address() as address:
             first = self._serve_first(images, address)
             second = self._roll_out(address)
             self._checks.append(checks.check_better(first, second))
@@ -99,8 +96,9 @@ class Story:
         argv = [sys.executable, "-m", "demo.training", str(self._folder)]
         training = subprocess.Popen(argv, cwd=ROOT, stderr=subprocess.PIPE, text=True)
         try:
-            with say.step(f"cluster ({self._cluster.provider.name}) with {', '.join(ADDONS)}"):
-                self._cluster.provider.up(ADDONS)
+            provider, addons = self._cluster.provider, self._proxy.addons
+            with say.step(f"cluster ({provider.name}) with {', '.join(addons)}"):
+                provider.up(addons)
             self._clear()
             images.start()
             with say.step("train three models on 1,297 of the 1,797 scans", "some seconds"):
@@ -142,18 +140,18 @@ class Story:
             f"image.tag={options.tag}",
             f"runtime.image={options.torch_image}",
             f"runtime.slimImage={options.slim_image}",
-            f"ingressClassProfiles.{INGRESS_CLASS}={PROFILE}",
         ]
+        routing = [f"{key}={value}" for key, value in self._proxy.values.items()]
         if images.are_built:
             # The tag stays when the code changes; this makes the pod change with it.
             digest = images.builds["operator"].digest()[:16]
             values.append(f"podAnnotations.modelyard\\.dev/inputs={digest}")
         self._narrator.command(
             f"helm upgrade --install {RELEASE} charts/modelyard -n {OPERATOR_NAMESPACE}"
-            f" --create-namespace --set ingressClassProfiles.{INGRESS_CLASS}={PROFILE} …"
+            f" --create-namespace {' '.join(f'--set {value}' for value in routing)} …"
         )
         with self._narrator.step("chart and operator"):
-            self._cluster.install(values)
+            self._cluster.install([*values, *routing])
 
     # --- the first models -----------------------------------------------------------------
 
@@ -176,7 +174,7 @@ class Story:
                 "apply", "--filename=-", stdin=with_digest(manifest, trained.digest)
             )
         self._wait_ready(SKLEARN_MODEL)
-        with self._proxy() as address:
+        with self._address() as address:
             target = Target(address, SKLEARN_HOST, SKLEARN_MODEL)
             self._ask_once(target, "the scikit-learn model", 0.9)
 
@@ -204,7 +202,8 @@ class Story:
         check = checks.check_accuracy(name, summary, "1", at_least=at_least)
         self._checks.append(check)
         self._narrator.tell(
-            f"{summary.requests} held-out digits through Traefik: {summary.accuracy('1'):.1%} right"
+            f"{summary.requests} held-out digits through {self._proxy.name}:"
+            f" {summary.accuracy('1'):.1%} right"
             f" · p50 {summary.p50_ms:.1f} ms · p99 {summary.p99_ms:.1f} ms"
             f" · {summary.failed} failed"
         )
@@ -214,7 +213,7 @@ class Story:
 
     def _roll_out(self, address: str) -> float:
         self._narrator.section("Version 2, under load")
-        canary = Canary(self._cluster, self._narrator, Rollout("2"))
+        canary = Canary(self._cluster, self._narrator, Rollout("2"), self._proxy.name)
         samples = canary.run(self._clients, Target(address, HOST, MODEL), self._options.rate)
         total = summarize(samples)
         self._summaries.append(total)
@@ -231,7 +230,7 @@ class Story:
             "Its handler has a table that is one entry short, so that about every sixth digit is an "
             "error. It loads, and answers the probes."
         )
-        canary = Canary(self._cluster, say, Rollout("3", before="2"))
+        canary = Canary(self._cluster, say, Rollout("3", before="2"), self._proxy.name)
         samples = canary.run(self._clients, Target(address, HOST, MODEL), self._options.rate)
         reason, grounds = canary.rollout.rejection
         say.tell(f"Rolled back: {reason}")
@@ -248,10 +247,10 @@ class Story:
         say.console.print()
         say.checks(self._checks)
 
-    def _proxy(self) -> AbstractContextManager[str]:
+    def _address(self) -> AbstractContextManager[str]:
         if self._options.proxy_address:
             return nullcontext(self._options.proxy_address)
-        return self._cluster.address(*PROXY)
+        return self._proxy.address(self._cluster)
 
 
 def with_digest(manifest: str, digest: str) -> str:
