@@ -234,10 +234,14 @@ class Stream:
         return self.moments[-1] - self.moments[0]
 
     def _read(self, answer: http.client.HTTPResponse) -> None:
+        rest = b""
         try:
-            for line in answer:
-                if line.startswith(b"data:"):
-                    self.moments.append(time.monotonic())
-                    self.last = line.decode()
+            # By lines, a chunked answer that is cut off would look like one that has ended.
+            while part := answer.read1():
+                *lines, rest = (rest + part).split(b"\n")
+                for line in lines:
+                    if line.startswith(b"data:"):
+                        self.moments.append(time.monotonic())
+                        self.last = line.decode()
         except (OSError, http.client.HTTPException) as error:
             self.error = f"{type(error).__name__}: {error}"
