@@ -62,26 +62,34 @@ class Claim:
     Attributes:
         created: ``creationTimestamp``; in this form the order of texts is that of times.
         key: Who; decides between two of one second.
-        exposure: Its hosts, its path, and the proxy that it names.
+        exposures: What it asks for, and what its routes were written for last: until they follow,
+            or while the former is held back, it claims both.
         resolved: Dialect that its status names.
     """
 
     created: str
     key: Key
-    exposure: ExposureSpec
+    exposures: tuple[ExposureSpec, ...]
     resolved: str | None
 
     @property
     def addresses(self) -> frozenset[Address]:
         """What it claims; nothing without a route."""
-        hosts = self.exposure.hosts if self.exposure.dialect != "None" else ()
-        return frozenset(Address(host, self.exposure.path_prefix) for host in hosts)
+        return frozenset(
+            Address(host, exposure.path_prefix)
+            for exposure in self.exposures
+            if exposure.dialect != "None"
+            for host in exposure.hosts
+        )
 
     def entries(self, settings: OperatorSettings) -> Iterator[Entry]:
         """Yield where it claims them: during a change of dialect at the old entry, too."""
-        dialects = {self.exposure.dialect, self.resolved} & {"Auto", "Ingress", "Gateway"}
-        for dialect in dialects:
-            exposure = self.exposure.model_copy(update={"dialect": dialect})
+        named = [
+            exposure.model_copy(update={"dialect": dialect})
+            for exposure in self.exposures
+            for dialect in {exposure.dialect, self.resolved} & {"Auto", "Ingress", "Gateway"}
+        ]
+        for exposure in named:
             proxy = resolve_proxy(exposure, settings, Routed(resolved=self.resolved))
             if proxy.dialect == "Ingress":
                 yield Entry("Ingress", proxy.ingress_class)
@@ -96,30 +104,37 @@ class Claims:
     def __init__(self) -> None:
         self._claims: dict[Key, Claim] = {}
         self._claimants: defaultdict[Address, set[Key]] = defaultdict(set)
+        self._stirred: set[Key] = set()
 
     def put(self, key: Key, raw: Manifest) -> None:
         """Take in an object; one that this version of the operator cannot read claims nothing."""
+        claim = _read(key, raw)
+        if claim == self._claims.get(key):
+            return
         self.remove(key)
-        try:
-            exposure = ExposureSpec.model_validate(raw["spec"].get("exposure") or {})
-        except ValidationError:
-            return  # the pass over it tells, and leaves its routes as they are
-        resolved = ((raw.get("status") or {}).get("traffic") or {}).get("dialect")
-        claim = Claim(raw["metadata"]["creationTimestamp"], key, exposure, resolved)
+        if claim is None:
+            return
         self._claims[key] = claim
         for address in claim.addresses:
             self._claimants[address].add(key)
+        self._stirred |= self.rivals(key)
 
     def remove(self, key: Key) -> None:
         """Forget an object."""
+        self._stirred |= self.rivals(key)
         claim = self._claims.pop(key, None)
         for address in claim.addresses if claim else ():
             self._claimants[address].discard(key)
             if not self._claimants[address]:
                 del self._claimants[address]
 
+    def stirred(self) -> set[Key]:
+        """Return whom the changes since the last call may concern, beside those that changed."""
+        found, self._stirred = self._stirred, set()
+        return found
+
     def rivals(self, key: Key) -> set[Key]:
-        """Return who claims the same as one, at whatever entry; a change of it may concern them."""
+        """Return who claims the same as one, at whatever entry."""
         claim = self._claims.get(key)
         addresses = claim.addresses if claim else ()
         return {one for address in addresses for one in self._claimants[address]} - {key}
@@ -138,9 +153,18 @@ class Claims:
         for address in sorted(claim.addresses):
             claims = [self._claims[one] for one in self._claimants[address]]
             if holder := _holder(claim, claims, settings):
-                path = claim.exposure.path
-                found.append(Conflict(address.host, path, holder.namespace, holder.name))
+                found.append(Conflict(*address, holder.namespace, holder.name))
         return tuple(found)
+
+
+def _read(key: Key, raw: Manifest) -> Claim | None:
+    traffic = (raw.get("status") or {}).get("traffic") or {}
+    asked, written = raw["spec"].get("exposure") or {}, traffic.get("exposure") or {}
+    try:
+        exposures = tuple(ExposureSpec.model_validate(one) for one in (asked, written))
+    except ValidationError:
+        return None  # the pass over it tells, and leaves its routes as they are
+    return Claim(raw["metadata"]["creationTimestamp"], key, exposures, traffic.get("dialect"))
 
 
 def _holder(claim: Claim, claims: Iterable[Claim], settings: OperatorSettings) -> Key | None:

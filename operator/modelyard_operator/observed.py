@@ -145,7 +145,12 @@ class Observed:
         """Return why a proxy does not have the routes that are written for it, or cannot."""
         routes = read_routes(proxy, self.model_deployment.name, self.children)
         held = Problem(self.refusal.reason, str(self.refusal)) if self.refusal else None
-        return held or conflict_problem(self.conflicts) or proxy.problem or routes.problem
+        return (
+            held
+            or conflict_problem(self.model_deployment.spec.exposure, self.conflicts)
+            or proxy.problem
+            or routes.problem
+        )
 
     def world(self, proxy: Proxy) -> World:
         """Return what the rollout machine looks at."""

@@ -77,15 +77,11 @@ class Store:
     def note(self, raw: Manifest, *, deleted: bool) -> set[Key]:
         """Take in an event of a watch; returns the ModelDeployments that it concerns.
 
-        Those that claim the same hosts are concerned before as well as after it, whoever caused it:
-        an echo of an own write is news to them.
+        Among them are those that claim the same hosts, also where an own write changed the claim:
+        its echo says it to them.
         """
-        key = owner_key(raw)
-        of_hosts = key is not None and raw["kind"] == MODEL_DEPLOYMENT.name
-        before = self.claims.rivals(key) if key and of_hosts else set()
         owner = self.remove(raw) if deleted else self.put(raw)
-        after = self.claims.rivals(key) if key and of_hosts else set()
-        return before | after | ({owner} if owner else set())
+        return self.claims.stirred() | ({owner} if owner else set())
 
     def note_config_map(self, raw: Manifest, *, deleted: bool) -> set[Key]:
         """Take in news of any ConfigMap; returns the ModelDeployments that take files from it."""

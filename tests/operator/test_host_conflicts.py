@@ -139,18 +139,37 @@ async def test_behind_a_gateway_it_is_the_same(monkeypatch: pytest.MonkeyPatch) 
 
 
 async def test_a_change_of_one_concerns_the_other_before_and_after(bench: Bench) -> None:
-    one = older()
-    one["metadata"]["resourceVersion"] = "100"
     store, mine, theirs = bench.store, bench.key, bench.key._replace(name="older")
-    assert store.note(one, deleted=False) == {mine, theirs}
-    assert store.note(one, deleted=False) == {mine}  # an echo, and still news to the other
-    moved = older(hosts=[OWN])
-    moved["metadata"]["resourceVersion"] = "101"
-    assert store.note(moved, deleted=False) == {mine, theirs}
-    assert store.note(moved, deleted=True) == {theirs}
-    again = one["metadata"] | {"resourceVersion": "102", "uid": "uid-again"}
-    assert store.replace("ModelDeployment", [one | {"metadata": again}], frozenset()) == {
-        mine,
-        theirs,
-    }
-    assert store.replace("ModelDeployment", [], frozenset({"uid-again"})) == {mine, theirs}
+    store.claims.stirred()
+    assert store.note(older_at(100), deleted=False) == {mine, theirs}
+    assert store.note(older_at(100), deleted=False) == set()
+    assert store.note(older_at(101, replicas=2), deleted=False) == {theirs}
+    assert store.note(older_at(102, hosts=[OWN]), deleted=False) == {mine, theirs}
+    assert store.note(older_at(103), deleted=False) == {mine, theirs}
+    assert store.note(older_at(104), deleted=True) == {mine, theirs}
+    again = older_at(105)
+    assert store.replace("ModelDeployment", [again], frozenset()) == {mine, theirs}
+    assert store.replace("ModelDeployment", [], frozenset({"uid-older"})) == {mine, theirs}
+
+
+async def test_a_claim_that_an_own_write_gives_up_is_told_with_its_echo(bench: Bench) -> None:
+    """What routes were written for counts until status says otherwise."""
+    store, mine = bench.store, bench.key
+    leaving = older_at(100, hosts=[OWN])
+    leaving["status"] = {"traffic": {"dialect": "Ingress", "exposure": EXPOSED}}
+    store.note(leaving, deleted=False)
+    await bench.rest()
+    assert routes_ready(bench)["reason"] == "HostConflict"
+    store.claims.stirred()
+    left = older_at(1000, hosts=[OWN])
+    store.put(left)
+    assert store.note(left, deleted=False) == {mine}
+    await bench.rest()
+    assert hosts(bench) == [HOST]
+
+
+def older_at(version: int, replicas: int = 1, **exposure: Any) -> dict[str, Any]:
+    raw = older(**exposure)
+    raw["metadata"]["resourceVersion"] = str(version)
+    raw["spec"]["replicas"] = replicas
+    return raw
