@@ -1,6 +1,6 @@
 """``desired_state``: from spec and observation to everything that one pass wants. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -17,6 +17,7 @@ from modelyard_operator.resources.autoscaler import build_autoscaler
 from modelyard_operator.resources.config_maps import build_directives, build_files
 from modelyard_operator.resources.directives import directives_hash
 from modelyard_operator.resources.disruption_budget import build_disruption_budget
+from modelyard_operator.resources.network_policy import build_network_policies, unenforced
 from modelyard_operator.resources.service import build_cluster_service, build_revision_service
 from modelyard_operator.resources.workload import build_workload
 from modelyard_operator.revision import Revision, build_controller_revision, target_revision
@@ -34,6 +35,7 @@ from modelyard_operator.spec import ModelDeployment
 from modelyard_operator.traffic.capabilities import unsupported
 from modelyard_operator.traffic.dialects import render_routes
 from modelyard_operator.traffic.plan import TrafficPlan
+from modelyard_operator.traffic.proxy import Proxy
 
 Manifest = dict[str, Any]
 
@@ -94,9 +96,9 @@ def desired_state(observed: Observed, settings: OperatorSettings, now: datetime)
         target=target,
         problem=problem,
         failure=_failure(observed, rollout, target, problem),
-        gaps=(str(observed.refusal),) if observed.refusal else unsupported(spec, proxy),
+        gaps=_gaps(observed, proxy, settings),
         unrouted=observed.unrouted(proxy),
-        objects=(*objects, *routes),
+        objects=(*_policies(observed, settings, objects), *objects, *routes),
         scales=_scales(observed, world, sizes),
         pod_annotations=_pod_annotations(observed, rollout, revisions),
         protected=frozenset(filter(None, (rollout.stable, rollout.candidate, rollout.previous)))
@@ -226,6 +228,13 @@ def _revision_objects(
     ]
 
 
+def _policies(
+    observed: Observed, settings: OperatorSettings, children: Sequence[Manifest]
+) -> list[Manifest]:
+    """Who may reach the pods, if there are any; applied before them, so that none is ever open."""
+    return build_network_policies(observed.model_deployment, settings) if children else []
+
+
 def _scales(observed: Observed, world: World, sizes: Mapping[str, int]) -> dict[str, int]:
     """Return the pods of the revisions that no autoscaler rules."""
     return {
@@ -275,6 +284,14 @@ def _failure(
     if target.name == rollout.stable and observed.ready(target.name):
         return None
     return observed.failure(target.name)
+
+
+def _gaps(observed: Observed, proxy: Proxy, settings: OperatorSettings) -> tuple[str, ...]:
+    """What was asked for and nobody provides."""
+    if observed.refusal:
+        return (str(observed.refusal),)
+    spec = observed.model_deployment.spec
+    return (*unsupported(spec, proxy), *unenforced(spec, settings))
 
 
 def _pod_annotations(

@@ -32,6 +32,7 @@ CONFIG_MAP: Final = Kind("", "v1", "configmaps", "ConfigMap")
 CHILD_KINDS: Final = (
     Kind("apps", "v1", "controllerrevisions", "ControllerRevision"),
     CONFIG_MAP,
+    Kind("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy"),
     Kind("apps", "v1", "deployments", "Deployment"),
     Kind("", "v1", "services", "Service"),
     Kind("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler"),

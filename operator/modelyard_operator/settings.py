@@ -68,6 +68,10 @@ class OperatorSettings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     workers: PositiveInt = 8
     """Reconciles that may run at once."""
+    proxy_namespaces: tuple[str, ...] = ()
+    """Namespaces whose pods, the proxies, may ask models; empty: every source may."""
+    prometheus_namespaces: tuple[str, ...] = ()
+    """Namespaces whose pods may read the metrics of models; the operator may in any case."""
     prometheus_url: str = ""
     """Address of Prometheus, for analyses that ask it; empty: there is none."""
     pod_name: str = "local"

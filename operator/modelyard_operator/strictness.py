@@ -58,5 +58,7 @@ def _last_good(observed: Observed) -> ExposureSpec:
         "auth": asked.auth,
         "rate_limit": asked.rate_limit,
         "max_body_bytes": asked.max_body_bytes,
+        "network_policy": asked.network_policy,
+        "allow_from": asked.allow_from,
     }
     return ExposureSpec.model_validate(known or {}).model_copy(update=provided)

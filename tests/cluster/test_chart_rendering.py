@@ -41,6 +41,8 @@ MATRIX: dict[str, dict[str, Any]] = {
         "defaultDialect": "Gateway",
         "defaultGateway": {"name": "public", "namespace": "infra"},
         "gatewayClassProfiles": {"eg": "envoy-gateway"},
+        "proxyNamespaces": ["ingress-nginx", "gateways"],
+        "prometheusNamespaces": ["monitoring"],
         "allowedRegistries": ["mirror/"],
         "logLevel": "DEBUG",
         "workers": 2,
@@ -110,6 +112,8 @@ def test_the_environment_is_what_the_settings_read(
     assert settings.gateway_class_profiles == values.get("gatewayClassProfiles", {})
     assert (settings.default_gateway is not None) is ("defaultGateway" in values)
     assert settings.default_dialect == values.get("defaultDialect", "Auto")
+    assert settings.proxy_namespaces == tuple(values.get("proxyNamespaces", ()))
+    assert settings.prometheus_namespaces == tuple(values.get("prometheusNamespaces", ()))
     assert settings.allowed_registries == tuple(values.get("allowedRegistries", ()))
     assert settings.log_level == values.get("logLevel", "INFO")
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
@@ -207,6 +211,8 @@ def test_services_select_the_pod(values: dict[str, Any]) -> None:
         ({"watchNamespace": "ml"}, "watchNamespace"),
         ({"watchNamespaces": "ml"}, "watchNamespaces"),
         ({"watchNamespaces": ["ML"]}, "watchNamespaces/0"),
+        ({"proxyNamespaces": "traefik"}, "proxyNamespaces"),
+        ({"prometheusNamespaces": ["*"]}, "prometheusNamespaces/0"),
         ({"ingressClassProfiles": {"nginx": "nginx"}}, "ingressClassProfiles/nginx"),
         ({"image": {"tag": "a b"}}, "image/tag"),
         ({"image": {"pullPolicy": "Sometimes"}}, "image/pullPolicy"),

@@ -42,6 +42,7 @@ CHANGES: Final[dict[str, tuple[Manifest, Callable[[Manifest], Any]]]] = {
     ),
     "ConfigMap": ({"data": {"directives.json": "{}"}}, _leaf("data", "directives.json")),
     "HorizontalPodAutoscaler": ({"spec": {"maxReplicas": 9}}, _leaf("spec", "maxReplicas")),
+    "NetworkPolicy": ({"spec": {"ingress": [{}]}}, _leaf("spec", "ingress")),
     "PodDisruptionBudget": ({"spec": {"maxUnavailable": 5}}, _leaf("spec", "maxUnavailable")),
     "ControllerRevision": (
         {"metadata": {"labels": {"modelyard.dev/revision": "another"}}},

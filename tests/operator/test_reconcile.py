@@ -40,6 +40,7 @@ async def test_a_model_gets_its_children_and_becomes_ready(bench: Bench) -> None
         "Deployment",
         "Ingress",
         "ModelDeployment",
+        "NetworkPolicy",
         "PodDisruptionBudget",
         "Service",
         "Service",

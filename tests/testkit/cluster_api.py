@@ -28,6 +28,7 @@ RESOURCES: Final[Mapping[str, str]] = {
     "IngressClass": "apis/networking.k8s.io/v1/ingressclasses",
     "ModelDeployment": "apis/modelyard.dev/v1alpha1/namespaces/{}/modeldeployments",
     "Namespace": "api/v1/namespaces",
+    "NetworkPolicy": "apis/networking.k8s.io/v1/namespaces/{}/networkpolicies",
     "Node": "api/v1/nodes",
     "PersistentVolumeClaim": "api/v1/namespaces/{}/persistentvolumeclaims",
     "Pod": "api/v1/namespaces/{}/pods",
@@ -39,7 +40,7 @@ RESOURCES: Final[Mapping[str, str]] = {
 }
 CHILD_KINDS: Final = (
     *("ConfigMap", "ControllerRevision", "Deployment", "HorizontalPodAutoscaler"),
-    *("Ingress", "PodDisruptionBudget", "Service"),
+    *("Ingress", "NetworkPolicy", "PodDisruptionBudget", "Service"),
 )
 MERGE: Final = "application/merge-patch+json"
 WATCH_S: Final = 60.0

@@ -37,6 +37,8 @@ RUNTIME_IMAGE: Final = "modelyard/runtime"
 TAG: Final = "dev"
 SLIM_IMAGE: Final = f"{RUNTIME_IMAGE}:{TAG}-slim"
 INGRESS_CLASS: Final = "nginx"
+PROXY_NAMESPACES: Final = ("traefik", "envoy-gateway-system")
+PROMETHEUS_NAMESPACE: Final = "monitoring"
 BUCKET: Final = "models"
 READY_S: Final = 150.0
 ANSWERED_S: Final = 60.0
@@ -285,6 +287,8 @@ def _install(lab: Lab, digest: str) -> None:
         "runtime.image": f"{RUNTIME_IMAGE}:{TAG}-torch",
         "runtime.slimImage": SLIM_IMAGE,
         f"ingressClassProfiles.{INGRESS_CLASS}": "traefik-nginx",
+        "proxyNamespaces": f"{{{','.join(PROXY_NAMESPACES)}}}",
+        "prometheusNamespaces": f"{{{PROMETHEUS_NAMESPACE}}}",
         # The tag stays when the code changes; this makes the pod change with it.
         r"podAnnotations.modelyard\.dev/inputs": digest,
     }

@@ -40,6 +40,11 @@ def canary_ingress(model_deployment: str) -> str:
     return f"{model_deployment}-canary"
 
 
+def network_policy(model_deployment: str) -> str:
+    """The NetworkPolicy of the pods of all revisions."""
+    return model_deployment
+
+
 def http_route(model_deployment: str) -> str:
     """The HTTPRoute, and the policies that are attached to it."""
     return model_deployment

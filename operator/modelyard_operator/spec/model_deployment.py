@@ -206,6 +206,8 @@ class ExposureSpec(Spec):
     auth: AuthSpec = AuthSpec()
     rate_limit: RateLimitSpec | None = None
     strict: bool = True
+    network_policy: Literal["Managed", "None"] = "Managed"
+    allow_from: tuple[str, ...] = ()
 
     @property
     def path_prefix(self) -> str:
