@@ -247,7 +247,7 @@ def roll_out(served: Served, bad: BadVersion, *, limit_s: float = LONGEST_S) -> 
             if pod["metadata"]["labels"]["modelyard.dev/revision"] == candidate:
                 served.api.until_gone("Pod", served.namespace, pod["metadata"]["name"])
         over_at = time.monotonic()
-        time.sleep(2)  # the load goes on when all is done
+        load.until_answered_by(stable)
     return Outcome(
         stable=stable,
         candidate=candidate,
