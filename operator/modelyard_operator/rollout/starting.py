@@ -106,8 +106,14 @@ def _beginning(ask: Ask, rollout: Rollout, world: World, now: datetime) -> Mappi
 
 
 def initializing(ask: Ask, rollout: Rollout, world: World, now: datetime) -> Rollout:
-    """Wait for a ready pod of the first revision; late, it is Unavailable until it is there."""
+    """Wait for a ready pod of the first revision; late, it is Unavailable until it is there.
+
+    If an edit comes when another revision answers already, it is an edit of that one.
+    """
     target = wanted(ask, rollout)
+    served = world.primary or world.selected or target
+    if served != target and ask.replicas and world.ready.get(served):
+        return _serving(rollout, served, now)
     if rollout.candidate != target:
         deadline = progress_deadline(ask, now)
         return moved(

@@ -55,6 +55,18 @@ def test_a_first_revision_that_is_late_is_unavailable_until_it_is_there() -> Non
     assert decide(ask, never, World(), late) == never
 
 
+@pytest.mark.parametrize("candidate", [A, B])
+def test_an_edit_of_a_first_revision_that_answers_already_is_an_edit_of_it(candidate: str) -> None:
+    """An operator may have died between the two; its callers inside the cluster know no better."""
+    first = Rollout(candidate=candidate, state_since=NOW)
+    answers = World(selected=A, ready={A: 1, B: 1})
+    serving = decide(ask_for(B), first, answers, NOW)
+    assert (serving.state, serving.stable, serving.candidate) == (S.IDLE, A, None)
+    assert decide(ask_for(B, replicas=0), first, answers, NOW).stable != A
+    waits = decide(ask_for(B), first, World(selected=A, ready={A: 0}), NOW)
+    assert (waits.state, waits.stable) == (S.INITIALIZING, None)
+
+
 def test_an_edit_begins_a_rollout_that_is_written_down_whole() -> None:
     ask = ask_for(B, replicas=2, progressDeadlineSeconds=700)
     found = decide(ask, IDLE, SERVES, NOW + FRACTION)
