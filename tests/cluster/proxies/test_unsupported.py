@@ -9,7 +9,6 @@ import pytest
 from modelyard_operator.traffic.capabilities import CAPABILITIES
 from testkit.cluster_api import Manifest, condition, revision_of
 from testkit.cluster_lab import Lab
-from testkit.cluster_models import merge
 from testkit.cluster_proxies import PROFILES, Profile
 from testkit.cluster_traffic import Load
 
@@ -28,7 +27,7 @@ ASKS: Final[Mapping[str, tuple[Manifest, Manifest]]] = {
     ),
     "rollout.match": ({"rollout": {"match": [HEADER]}}, {"rollout": {"match": None}}),
     "exposure.timeoutSeconds": (
-        {"exposure": {"timeoutSeconds": 7}},
+        {"exposure": {"timeoutSeconds": 60}},
         {"exposure": {"timeoutSeconds": None}},
     ),
     "exposure.tls": ({"exposure": {"tls": {"secretName": "x"}}}, {"exposure": {"tls": None}}),
@@ -51,16 +50,19 @@ def test_what_a_proxy_lacks_costs_production_nothing(
         stable = revision_of(served.get(), "stable")
         with Load(served.route) as load:
             for feature, (edit, undo) in asks.items():
-                served.edit_to(2, **edit)
+                served.edit(**edit)
+                served.edit_to(2)
                 seen = served.until(lambda one, name=feature: name in _held(one))
                 assert condition(seen, "FeaturesUnsupported")["status"] == "True"
                 assert condition(seen, "Available")["status"] == "True"
                 assert "candidate" not in seen["status"]
-                served.edit_to(1, **undo)
+                served.edit_to(1)
+                served.edit(**undo)
                 served.until_ready()
             assert {sample.revision for sample in load.samples} == {stable}
 
-            served.edit_to(2, **merge(edit, {"exposure": {"strict": False}}))
+            served.edit(**edit)
+            served.edit_to(2, exposure={"strict": False})
             seen = served.until_ready()
             assert feature in condition(seen, "FeaturesUnsupported")["message"]
             load.until_answered_by(revision_of(seen, "stable"))
@@ -68,9 +70,11 @@ def test_what_a_proxy_lacks_costs_production_nothing(
 
 
 def _held(model_deployment: Manifest) -> str:
-    """Return what the routes are held back for; empty while they are not."""
+    """Return what the newest edit is held back for; empty while it is not."""
     said = condition(model_deployment, "RoutesReady")
-    return str(said["message"]) if said.get("reason") == "FeaturesUnsupported" else ""
+    newest = said["observedGeneration"] == model_deployment["metadata"]["generation"]
+    held = newest and said["reason"] == "FeaturesUnsupported"
+    return str(said["message"]) if held else ""
 
 
 @contextmanager
