@@ -27,6 +27,6 @@ def test_a_candidate_is_judged_by_copies_before_it_answers(lab: Lab, profile: Pr
         with Load(served.route) as load:
             served.edit_to(2)
             seen = served.until(lambda one: state_of(one) == "RolledBack")
-        assert seen["status"]["lastRollback"]["reason"] == "ShadowDisagrees"
+        assert seen["status"]["rollout"]["lastRollback"]["reason"] == "ShadowDisagrees"
         assert load.failed == []
         assert {sample.revision for sample in load.samples} == {stable}
