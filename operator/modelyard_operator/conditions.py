@@ -127,7 +127,8 @@ def _no_room(seen: Pass) -> tuple[str, str] | None:
     """A pod without a place, of the revision that the spec asks for before the others."""
     rollout, target = seen.plan.rollout, seen.plan.target
     wanted = (target.name if target else None, rollout.candidate, rollout.stable, rollout.previous)
-    for revision in dict.fromkeys(filter(None, wanted)):
+    variants = [one.target.name for one in seen.plan.variants if one.target]
+    for revision in dict.fromkeys(filter(None, (*wanted, *variants))):
         if shortage := seen.observed.shortage(revision):
             return shortage.reason, f"{revision}: {shortage.message}"
     return None
@@ -160,6 +161,14 @@ def _nobody_let_in(seen: Pass) -> tuple[str, str] | None:
         f"every request is refused: the Secret {secret} does not exist, or does not hold {holds} "
         f"(create it, or correct spec.exposure.auth.secretName)"
     )
+
+
+def _variant_not_ready(seen: Pass) -> tuple[str, str] | None:
+    """A variant is a part of the generation, though production does without it."""
+    for variant in seen.plan.variants:
+        if variant.problem:
+            return "VariantNotReady", f"variant {variant.name}: {variant.problem}"
+    return None
 
 
 def _not_routed(seen: Pass) -> tuple[str, str] | None:
@@ -201,6 +210,7 @@ READY_CHECKS: Final[tuple[Check, ...]] = (
     _target_not_stable,
     _nothing_ready,
     _nobody_let_in,
+    _variant_not_ready,
     _routes_refused,
     _dialect_changes,
     _routes_pending,

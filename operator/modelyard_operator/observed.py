@@ -1,6 +1,6 @@
 """What the operator sees of one ModelDeployment: plain data, taken from the store in one go."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -63,11 +63,15 @@ class Observed:
 
     @property
     def history(self) -> tuple[Revision, ...]:
-        """Every revision on record, newest first."""
+        """Every revision on record that a rollout may go to, newest first."""
+        return self.history_of(None)
+
+    def history_of(self, variant: str | None) -> tuple[Revision, ...]:
+        """Return every revision on record of a variant, newest first; None means of none."""
         records = (
             Revision.from_manifest(child)
             for (kind, _), child in self.children.items()
-            if kind == "ControllerRevision"
+            if kind == "ControllerRevision" and variant_of(child) == variant
         )
         return tuple(sorted(records, key=lambda revision: revision.number, reverse=True))
 
@@ -78,6 +82,17 @@ class Observed:
             name: child for (kind, name), child in self.children.items() if kind == "Deployment"
         }
 
+    @property
+    def variants(self) -> dict[str, str]:
+        """Names of the variants, by each live revision of one."""
+        named = {name: variant_of(child) for name, child in self.workloads.items()}
+        return {name: variant for name, variant in named.items() if variant}
+
+    def replicas(self, revision: str) -> int | None:
+        """Return the pods that a revision is meant to have; None when it is not live."""
+        workload = self.workloads.get(revision)
+        return None if workload is None else int(workload.get("spec", {}).get("replicas", 1))
+
     def pods_of(self, revision: str | None) -> tuple[Manifest, ...]:
         """Return the pods of a revision that are not on their way out."""
         return tuple(
@@ -87,9 +102,13 @@ class Observed:
             and "deletionTimestamp" not in pod["metadata"]
         )
 
+    def ready_pods(self, revision: str | None) -> tuple[Manifest, ...]:
+        """Return the pods of a revision that answer requests."""
+        return tuple(pod for pod in self.pods_of(revision) if is_ready(pod))
+
     def ready(self, revision: str | None) -> int:
         """Return how many pods of a revision are ready."""
-        return sum(is_ready(pod) for pod in self.pods_of(revision))
+        return len(self.ready_pods(revision))
 
     def view(self, revision: str | None) -> RevisionView:
         """Return what is known of a revision's trouble."""
@@ -124,11 +143,16 @@ class Observed:
         """What the user asks for, without the hosts that are another's."""
         return without_lost(self.model_deployment.spec.exposure, self.conflicts)
 
+    def settled(self, now: datetime) -> bool:
+        """Tell whether the proxies have had time to follow the last change of a route."""
+        traffic = self.model_deployment.status.get("traffic") or {}
+        shifted = traffic.get("lastShiftTime")
+        return shifted is None or now >= datetime.fromisoformat(shifted) + SETTLE
+
     def proxy(self, settings: OperatorSettings, now: datetime) -> Proxy:
         """Return the proxy that the routes are written for."""
         traffic = self.model_deployment.status.get("traffic") or {}
-        shifted = traffic.get("lastShiftTime")
-        settled = shifted is None or now >= datetime.fromisoformat(shifted) + SETTLE
+        settled = self.settled(now)
         live = live_routes(self.model_deployment.name, self.children)
         before = Routed(
             resolved=traffic.get("dialect"),
@@ -158,12 +182,11 @@ class Observed:
         service = self.children.get(("Service", names.cluster_service(name)))
         selected = selected_revision(service) if service else None
         routes = read_routes(proxy.serving, name, self.children)
+        variants = self.variants
+        live = [revision for revision in self.workloads if revision not in variants]
         return World(
-            ready={revision: self.ready(revision) for revision in self.workloads},
-            replicas={
-                revision: workload.get("spec", {}).get("replicas", 1)
-                for revision, workload in self.workloads.items()
-            },
+            ready={revision: self.ready(revision) for revision in live},
+            replicas={revision: self.replicas(revision) or 0 for revision in live},
             primary=routes.backends.primary if proxy.routed else selected,
             canary=routes.backends.canary,
             canary_weight=routes.backends.weight,
@@ -174,25 +197,23 @@ class Observed:
             shadow=self.findings.shadow,
             signature_change=self.findings.signature_change,
             leaving=sum("deletionTimestamp" in pod["metadata"] for pod in self.pods),
-            placed={
-                revision: sum(map(is_placed, self.pods_of(revision))) for revision in self.workloads
-            },
+            placed={revision: sum(map(is_placed, self.pods_of(revision))) for revision in live},
             history=tuple(revision.name for revision in self.history),
-            broken=self._broken(),
-            unschedulable=self._unschedulable(),
+            broken=self._broken(live),
+            unschedulable=self._unschedulable(live),
             signature_unknown=self.findings.signature_unknown,
         )
 
-    def _broken(self) -> dict[str, Judgement]:
-        failures = {revision: self.failure(revision) for revision in self.workloads}
+    def _broken(self, live: Iterable[str]) -> dict[str, Judgement]:
+        failures = {revision: self.failure(revision) for revision in live}
         return {
             revision: Judgement(Verdict.FAIL, failure.reason, f"{failure.message} ({failure.hint})")
             for revision, failure in failures.items()
             if failure is not None and failure.hard
         }
 
-    def _unschedulable(self) -> dict[str, str]:
-        shortages = {revision: self.shortage(revision) for revision in self.workloads}
+    def _unschedulable(self, live: Iterable[str]) -> dict[str, str]:
+        shortages = {revision: self.shortage(revision) for revision in live}
         return {
             revision: shortage.message
             for revision, shortage in shortages.items()
@@ -201,8 +222,15 @@ class Observed:
 
     def _accelerator(self, revision: str | None) -> AcceleratorSpec | None:
         """What a revision's pods ask for, which an edit may have changed since."""
-        for record in self.history:
+        variant = self.variants.get(revision or "")
+        for record in self.history_of(variant):
             if record.name == revision:
                 asked = record.serving.get("accelerator")
                 return AcceleratorSpec.model_validate(asked) if asked is not None else None
         return self.model_deployment.spec.accelerator
+
+
+def variant_of(child: Manifest) -> str | None:
+    """Return the variant that a child belongs to; None: it is no variant's."""
+    name = (child["metadata"].get("labels") or {}).get(labels.VARIANT)
+    return name if isinstance(name, str) else None

@@ -11,6 +11,7 @@ from modelyard_operator.revision import Revision
 from modelyard_operator.rollout.state import Rollout, World
 from modelyard_operator.traffic.plan import TrafficPlan
 from modelyard_operator.traffic.proxy import Problem
+from modelyard_operator.variants import Variant
 
 Manifest = dict[str, Any]
 
@@ -28,6 +29,7 @@ class Plan:
         failure: Why the target does not serve.
         gaps: One sentence for each feature that the proxy does not have.
         unrouted: Why the proxy does not have the routes, or cannot.
+        variants: What serves beside the rollout.
         objects: Children to apply, in this order.
         scales: Replicas to set through ``/scale``, by Deployment; none where an autoscaler rules.
         pod_annotations: Annotations that pods should carry, by pod.
@@ -44,6 +46,7 @@ class Plan:
     failure: Failure | None = None
     gaps: tuple[str, ...] = ()
     unrouted: Problem | None = None
+    variants: tuple[Variant, ...] = ()
     objects: tuple[Manifest, ...] = ()
     scales: Mapping[str, int] = field(default_factory=dict)
     pod_annotations: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

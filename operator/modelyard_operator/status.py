@@ -4,14 +4,18 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from modelyard_operator.analysis import comparison
+from modelyard_operator.analysis.comparison import Comparison
 from modelyard_operator.conditions import Pass, build_conditions
 from modelyard_operator.failures import parse_termination_message
+from modelyard_operator.failures.failure import MESSAGE_LIMIT
 from modelyard_operator.observed import Observed
 from modelyard_operator.plan import Plan
 from modelyard_operator.resources import labels, names
 from modelyard_operator.rollout.status_part import format_time
 from modelyard_operator.spec import ModelDeployment
 from modelyard_operator.traffic.plan import TrafficPlan
+from modelyard_operator.variants import Variant
 
 Manifest = dict[str, Any]
 
@@ -46,6 +50,8 @@ def build_status(observed: Observed, plan: Plan, now: datetime) -> Manifest:
     for role, revision in (("stable", plan.rollout.stable), ("candidate", plan.rollout.candidate)):
         if revision:
             status[role] = _revision(observed, plan, revision)
+    if plan.variants:
+        status["variants"] = _variants(observed, plan)
     if plan.failure:
         status["failure"] = plan.failure.to_status()
     return status
@@ -107,6 +113,31 @@ def _revision(observed: Observed, plan: Plan, name: str) -> Manifest:
         "readyReplicas": observed.ready(name),
         "weight": plan.world.weights.get(name, 0),
     }
+
+
+def _variants(observed: Observed, plan: Plan) -> list[Manifest]:
+    seen = comparison.from_status(observed.model_deployment.status)
+    seen.update(observed.findings.comparisons)
+    return [_variant(observed, one, seen.get(one.revision)) for one in plan.variants]
+
+
+def _variant(observed: Observed, variant: Variant, seen: Comparison | None) -> Manifest:
+    name = variant.revision
+    records = (variant.target, *observed.history_of(variant.name))
+    versions = {one.name: one.version for one in records if one}
+    status: Manifest = {
+        "name": variant.name,
+        "weight": variant.observed_weight,
+        "replicas": observed.replicas(name) or 0,
+        "readyReplicas": observed.ready(name),
+    }
+    if name:
+        status |= {"revision": name, "version": versions.get(name, "")}
+    if variant.problem:
+        status["message"] = variant.problem[:MESSAGE_LIMIT]
+    if seen:
+        status[comparison.FIELD] = seen.model_dump(mode="json", by_alias=True)
+    return status
 
 
 def _fetched(observed: Observed, revision: str) -> Manifest:

@@ -26,10 +26,10 @@ from modelyard_operator.analysis.windows import (
     open_window,
     window_of,
 )
+from modelyard_operator.comparing import Comparing
 from modelyard_operator.errors import ScrapeError
 from modelyard_operator.inspection import Inspection
 from modelyard_operator.observed import Observed
-from modelyard_operator.pods import is_ready
 from modelyard_operator.rollout.evidence import Evidence, MetricEvidence
 from modelyard_operator.rollout.judgement import Judgement, Verdict
 from modelyard_operator.rollout.state import Rollout, RolloutState, World
@@ -78,6 +78,7 @@ class Watch:
         self.settings = settings
         self._memories: dict[Key, _Memory] = {}
         self._inspection = Inspection(scraper)
+        self._comparing = Comparing()
 
     async def look(self, key: Key, observed: Observed, world: World, now: datetime) -> Findings:
         """Ask the pods what the rollout's state needs to know, if it is time to.
@@ -94,12 +95,15 @@ class Watch:
             return Findings()
         found = await self._judged(key, observed, rollout, world, now)
         said = await self._inspection.inspect(key, observed, rollout, now)
-        times = [due for due in (found.due, said.due) if due]
+        source = self._source(observed)
+        compared = await self._comparing.look(key, observed, rollout.stable, source, now)
+        times = [due for due in (found.due, said.due, compared.due) if due]
         return replace(
             found,
             signature_change=said.signature_change,
             signature_unknown=said.signature_unknown,
             unverified=said.unverified,
+            comparisons=compared.comparisons,
             due=min(times, default=None),
         )
 
@@ -123,6 +127,7 @@ class Watch:
         """Drop what is remembered of a ModelDeployment."""
         self._memories.pop(key, None)
         self._inspection.forget(key)
+        self._comparing.forget(key)
 
     async def _analyse(
         self, key: Key, observed: Observed, rollout: Rollout, window: Window, now: datetime
@@ -211,7 +216,7 @@ class Watch:
         source, names = self._source(observed), series_names(spec.metrics)
         # All are read before any is counted: a failure in between must lose nothing.
         readings = {
-            revision: await source.read(revision, ready_pods(observed, revision), names)
+            revision: await source.read(revision, observed.ready_pods(revision), names)
             for revision in arms
         }
         evaluated = await self._evaluated(observed, window, known, memory, now)
@@ -275,7 +280,7 @@ class Watch:
             source = PodSource(self.scraper)
             memory.due = now + source.interval
             try:
-                pods = ready_pods(observed, stable)
+                pods = observed.ready_pods(stable)
                 readings = await source.read(stable, pods, SHADOW_SERIES)
             except ScrapeError as error:
                 log.warning("copies could not be counted", revision=stable, error=str(error))
@@ -298,8 +303,3 @@ class Watch:
         return PrometheusSource(
             self.scraper, self.settings.prometheus_url, observed.model_deployment.namespace
         )
-
-
-def ready_pods(observed: Observed, revision: str) -> list[Manifest]:
-    """Return the pods of a revision that answer requests."""
-    return [pod for pod in observed.pods_of(revision) if is_ready(pod)]

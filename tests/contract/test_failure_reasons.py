@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from modelyard_operator import desired, errors, strictness
+from modelyard_operator import checks, errors, strictness
 from modelyard_operator.failures import finding, kubelet, placement
 from modelyard_runtime.errors import Reason
 from testkit.crd import ROOT
@@ -23,7 +23,7 @@ def _subclasses(kind: type[errors.ModelyardOperatorError]) -> Iterator[str]:
 
 def _reasons() -> set[str]:
     literals = {found for path in ROOM.glob("*.py") for found in LITERAL.findall(path.read_text())}
-    assert desired.UnsupportedURISchemeError.reason  # its errors count, too
+    assert checks.UnsupportedURISchemeError.reason  # its errors count, too
     assert strictness.FeaturesUnsupportedError.reason
     return {
         *map(str, Reason),

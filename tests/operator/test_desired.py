@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from modelyard_operator.desired import (
+from modelyard_operator.checks import (
     ImageNotAllowedError,
     UnsupportedURISchemeError,
     check_spec,
-    desired_state,
 )
+from modelyard_operator.desired import desired_state
 from modelyard_operator.errors import ChildRejectedError, InvalidSpecError
 from modelyard_operator.plan import Plan
 from modelyard_operator.reconcile import orphans

@@ -103,8 +103,15 @@ def _of_gateway(proxy: KnownAs, namespace: str, *lacks: str) -> Profile:
 
 TIMEOUT: Final = "exposure.timeoutSeconds"
 TLS: Final = "exposure.tls"
+VARIANTS: Final = "variants"
 PROFILES: Final = (
-    Profile("Ingress/traefik", "traefik-nginx", {"ingressClassName": "nginx"}, falls_back=True),
+    Profile(
+        "Ingress/traefik",
+        "traefik-nginx",
+        {"ingressClassName": "nginx"},
+        lacks=frozenset({VARIANTS}),
+        falls_back=True,
+    ),
     _of_gateway("envoy-gateway", "gateways"),
     _of_gateway("traefik", "traefik", TIMEOUT, TLS),
 )

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from modelyard_operator.analysis.comparison import Comparison
 from modelyard_operator.rollout.evidence import Evidence
 from modelyard_operator.rollout.judgement import Judgement
 from modelyard_operator.rollout.state import Rollout, ShadowReport
@@ -23,6 +24,7 @@ class Findings:
         unverified: Ready pods that answer golden requests otherwise than recorded: what is wrong, by
             revision.
         objective: A limit that stable breaks outside rollouts; None while it keeps them.
+        comparisons: How variants that get requests do beside stable, by revision.
         due: When there is something to be learnt again; None when only an event can bring it.
     """
 
@@ -34,6 +36,7 @@ class Findings:
     signature_unknown: bool = False
     unverified: Mapping[str, str] = field(default_factory=dict)
     objective: Judgement | None = None
+    comparisons: Mapping[str, Comparison] = field(default_factory=dict)
     due: datetime | None = None
 
     def added_to(self, rollout: Rollout) -> Rollout:

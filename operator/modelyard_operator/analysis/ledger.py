@@ -1,6 +1,7 @@
 """What each pod's counters said last, for as long as one window runs."""
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 
 from modelyard_operator.analysis.counters import Counters, growth
 
@@ -29,3 +30,7 @@ class Ledger:
         ]
         self._last.update(readings)
         return grown
+
+    def keep(self, pods: AbstractSet[str]) -> None:
+        """Forget all other pods: a window without an end would remember every pod that ever was."""
+        self._last = {pod: counters for pod, counters in self._last.items() if pod in pods}

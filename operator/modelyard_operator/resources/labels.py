@@ -5,6 +5,8 @@ from typing import Final
 MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 MODEL_DEPLOYMENT: Final = "modelyard.dev/model-deployment"
 REVISION: Final = "modelyard.dev/revision"
+VARIANT: Final = "modelyard.dev/variant"
+"""On what belongs to a variant, pods included, so that its revision is never that of another role."""
 APPLIED_HASH: Final = "modelyard.dev/applied-hash"
 """Annotation on each child: what was applied last, so that fields no longer wanted are found."""
 DIRECTIVES_HASH: Final = "modelyard.dev/directives-hash"
@@ -29,6 +31,11 @@ def for_model_deployment(name: str) -> dict[str, str]:
 def for_revision(name: str, revision: str) -> dict[str, str]:
     """Labels of a child that belongs to one revision."""
     return {**for_model_deployment(name), REVISION: revision}
+
+
+def for_variant(name: str | None) -> dict[str, str]:
+    """Labels that tell what belongs to a variant; none for the rest."""
+    return {VARIANT: name} if name else {}
 
 
 def revision_selector(name: str, revision: str) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from modelyard_operator.resources.labels import for_variant
 from modelyard_operator.spec import ModelDeployment
 
 Manifest = dict[str, Any]
@@ -15,7 +16,7 @@ def build_metadata(
     return {
         "name": name,
         "namespace": model_deployment.namespace,
-        "labels": dict(labels),
+        "labels": {**labels, **for_variant(model_deployment.variant)},
         "ownerReferences": [
             {
                 "apiVersion": "modelyard.dev/v1alpha1",

@@ -73,7 +73,8 @@ def build_pod_template(
         pod["serviceAccountName"] = spec.service_account_name
     if spec.runtime.image_pull_secrets:
         pod["imagePullSecrets"] = [{"name": ref.name} for ref in spec.runtime.image_pull_secrets]
-    metadata: Manifest = {"labels": labels.for_revision(model_deployment.name, revision)}
+    own = labels.for_revision(model_deployment.name, revision)
+    metadata: Manifest = {"labels": own | labels.for_variant(model_deployment.variant)}
     if files:
         metadata["annotations"] = {labels.FILES_HASH: files_hash(files)}
     template = {"metadata": metadata, "spec": pod}

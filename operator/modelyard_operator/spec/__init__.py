@@ -5,7 +5,7 @@ the two equal. The API server has applied the schema's defaults and CEL rules be
 here, so parsing fails only for an object stored under another version of the schema.
 """
 
-from modelyard_operator.spec.base import FileRef, Fraction, NameRef
+from modelyard_operator.spec.base import FileRef, Fraction, ModelFormat, NameRef
 from modelyard_operator.spec.model_deployment import (
     SERVING_FIELDS,
     AcceleratorSpec,
@@ -15,7 +15,6 @@ from modelyard_operator.spec.model_deployment import (
     GatewayRef,
     ModelDeployment,
     ModelDeploymentSpec,
-    ModelFormat,
     ModelSpec,
     PodTemplateSpec,
     RateLimitSpec,
@@ -38,6 +37,7 @@ from modelyard_operator.spec.rollout import (
     StepSpec,
     VerificationSpec,
 )
+from modelyard_operator.spec.variants import VariantModelSpec, VariantSpec
 
 __all__ = [
     "DEFAULT_METRICS",
@@ -70,5 +70,7 @@ __all__ = [
     "StepSpec",
     "TensorSpec",
     "TracingSpec",
+    "VariantModelSpec",
+    "VariantSpec",
     "VerificationSpec",
 ]

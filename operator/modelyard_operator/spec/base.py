@@ -1,6 +1,6 @@
 """What every part of the custom resource is made of: the base class, scalars and references."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 from pydantic.alias_generators import to_camel
@@ -10,6 +10,12 @@ Quantity = Annotated[str, BeforeValidator(str)]
 Quantities = dict[str, Quantity]
 Fraction = str
 """A number from 0 to 1 as text, since an object of Kubernetes holds no fractions otherwise."""
+
+ModelFormat = Literal[
+    "Auto", "TorchExport", "TorchScript", "TorchEager", "Safetensors", "ONNX",
+    "Sklearn", "XGBoost", "LightGBM", "MLflow", "HuggingFace", "Custom",
+]  # fmt: skip
+"""Artifact formats that the runtime loads; Auto lets it look at the files."""
 
 
 class Spec(BaseModel):

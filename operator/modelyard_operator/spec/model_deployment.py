@@ -5,14 +5,18 @@ from typing import Any, Literal, Self
 from pydantic import Field, ValidationError
 
 from modelyard_operator.errors import InvalidSpecError
-from modelyard_operator.spec.base import FileRef, Fraction, KeyRef, NameRef, Quantities, Spec
+from modelyard_operator.spec.base import (
+    FileRef,
+    Fraction,
+    KeyRef,
+    ModelFormat,
+    NameRef,
+    Quantities,
+    Spec,
+)
 from modelyard_operator.spec.rollout import RolloutSpec
+from modelyard_operator.spec.variants import VariantSpec
 
-ModelFormat = Literal[
-    "Auto", "TorchExport", "TorchScript", "TorchEager", "Safetensors", "ONNX",
-    "Sklearn", "XGBoost", "LightGBM", "MLflow", "HuggingFace", "Custom",
-]  # fmt: skip
-"""Artifact formats that the runtime loads; Auto lets it look at the files."""
 Datatype = Literal[
     "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64",
     "FP16", "BF16", "FP32", "FP64", "BYTES",
@@ -260,8 +264,16 @@ class ModelDeploymentSpec(Spec):
     scaling: ScalingSpec | None = None
     pod_disruption_budget: DisruptionBudgetSpec = DisruptionBudgetSpec(max_unavailable=1)
     rollout: RolloutSpec = RolloutSpec()
+    variants: tuple[VariantSpec, ...] = ()
     exposure: ExposureSpec = ExposureSpec()
     observability: ObservabilitySpec = ObservabilitySpec()
+
+    @property
+    def floor(self) -> int:
+        """Pods that a revision with all of the requests has, or its autoscaler leaves it."""
+        if self.scaling:
+            return self.scaling.min_replicas
+        return 1 if self.replicas is None else self.replicas
 
     @property
     def serving(self) -> "ModelDeploymentSpec":
@@ -288,7 +300,11 @@ SERVING_FIELDS = frozenset(
 
 
 class ModelDeployment(Spec):
-    """One ModelDeployment, as read from the API server."""
+    """One ModelDeployment, as read from the API server.
+
+    Attributes:
+        variant: Name of the variant that this is a view of; None: it is the whole.
+    """
 
     name: str
     namespace: str
@@ -298,6 +314,7 @@ class ModelDeployment(Spec):
     annotations: dict[str, str] = {}
     spec: ModelDeploymentSpec
     status: dict[str, Any] = {}
+    variant: str | None = None
 
     @classmethod
     def parse(cls, raw: dict[str, Any]) -> Self:
@@ -325,6 +342,22 @@ class ModelDeployment(Spec):
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"])
             raise InvalidSpecError(f"{field}: {first['msg']}, got {first['input']!r}") from error
+
+    def view_of(self, variant: VariantSpec) -> Self:
+        """Return the object as it would be if it served a variant alone.
+
+        Golden requests are not the variant's: their answers were recorded from another model.
+        """
+        model, replicas = self.spec.model, self.spec.replicas
+        if variant.replicas is not None and replicas != 0:  # who scales to zero means all
+            replicas = variant.replicas
+        changes = {
+            "model": model.model_copy(update=variant.overrides(model.endpoint_url)),
+            "replicas": replicas,
+            "rollout": self.spec.rollout.model_copy(update={"verification": None}),
+        }
+        spec = self.spec.model_copy(update=changes)
+        return self.model_copy(update={"spec": spec, "variant": variant.name})
 
     @property
     def served_name(self) -> str:

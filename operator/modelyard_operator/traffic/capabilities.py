@@ -21,6 +21,7 @@ Support = Literal["native", "runtime", "no"]
 STEPS: Final = "rollout.steps"
 MATCH: Final = "rollout.match"
 SHADOW: Final = "rollout.shadow"
+VARIANTS: Final = "variants"
 TIMEOUT: Final = "exposure.timeoutSeconds"
 BODY: Final = "exposure.maxBodyBytes"
 TLS: Final = "exposure.tls"
@@ -31,6 +32,7 @@ _LOSSES: Final = MappingProxyType(
     {
         STEPS: "a candidate takes over at once when it is ready",
         MATCH: "no header reaches a candidate",
+        VARIANTS: "none of them runs",
         TIMEOUT: "the proxy's own limits apply",
         TLS: "the listeners of the Gateway hold the certificates",
     }
@@ -46,6 +48,7 @@ _TABLE: Final[Mapping[str, tuple[Support, ...]]] = MappingProxyType(
         STEPS: ("native", "native", "no", "native", "native", "native"),
         MATCH: ("native", "native", "no", "native", "native", "native"),
         SHADOW: ("runtime", "runtime", "runtime", "runtime", "runtime", "runtime"),
+        VARIANTS: ("no", "no", "no", "native", "native", "native"),
         TIMEOUT: ("native", "native", "no", "native", "no", "no"),
         BODY: ("native", "native", "runtime", "runtime", "runtime", "runtime"),
         TLS: ("native", "native", "native", "native", "no", "no"),
@@ -64,6 +67,11 @@ CAPABILITIES: Final[Mapping[Profile, Mapping[str, Support]]] = MappingProxyType(
 def splits(proxy: Proxy) -> bool:
     """Tell whether traffic can be divided."""
     return proxy.routed and CAPABILITIES[proxy.profile][STEPS] == "native"
+
+
+def carries_variants(proxy: Proxy) -> bool:
+    """Tell whether more than two revisions can get requests."""
+    return proxy.routed and CAPABILITIES[proxy.profile][VARIANTS] == "native"
 
 
 def unsupported(spec: ModelDeploymentSpec, proxy: Proxy) -> tuple[str, ...]:
@@ -97,7 +105,7 @@ def _sentence(feature: str, proxy: Proxy) -> str:
 def _lost(proxy: Proxy) -> list[str]:
     """Features that nobody provides; a Gateway may take certificates, or not, whatever its profile."""
     if not proxy.routed:
-        return [STEPS, MATCH]
+        return [STEPS, MATCH, VARIANTS]
     row = CAPABILITIES[proxy.profile]
     lost = [name for name in row if row[name] == "no" and name != TLS]
     takes = proxy.found.takes_listeners if proxy.dialect == "Gateway" else row[TLS] == "native"
@@ -107,7 +115,7 @@ def _lost(proxy: Proxy) -> list[str]:
 def _why(feature: str, proxy: Proxy) -> str:
     if not proxy.routed:
         return "there is no external route to divide"
-    if proxy.dialect == "Ingress":
+    if proxy.profile == "none":
         return f"IngressClass {proxy.ingress_class or '(cluster default)'} has no profile"
     if CAPABILITIES[proxy.profile][feature] == "native":
         return "the Gateway lets nobody here add listeners (spec.allowedListeners)"
@@ -126,6 +134,8 @@ def _wished(spec: ModelDeploymentSpec, feature: str) -> bool:
             return spec.rollout.steps not in {DEFAULT_STEPS, DEFAULT_STEPS[-1:]}
         case "rollout.match":
             return bool(spec.rollout.match)
+        case "variants":
+            return bool(spec.variants)
         case "exposure.tls":
             return spec.exposure.tls is not None
         case "exposure.timeoutSeconds":

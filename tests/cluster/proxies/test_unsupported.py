@@ -31,6 +31,10 @@ ASKS: Final[Mapping[str, tuple[Manifest, Manifest]]] = {
         {"exposure": {"timeoutSeconds": None}},
     ),
     "exposure.tls": ({"exposure": {"tls": {"secretName": "x"}}}, {"exposure": {"tls": None}}),
+    "variants": (
+        {"variants": [{"name": "b", "weight": 10, "model": {"uri": "s3://models/b"}}]},
+        {"variants": None},
+    ),
 }
 """An edit that asks for a feature, and one that takes it back."""
 CASES: Final = [

@@ -73,6 +73,7 @@ def test_each_no_of_the_table_is_one_sentence(profile: Profile) -> None:
         exposure=GATEWAY
         | {"tls": {"secretName": "s"}, "auth": {"type": "APIKey"}, "timeoutSeconds": 7},
         rollout={"match": MATCH, "shadow": {}, "steps": [{"weight": 30}, {"weight": 100}]},
+        variants=[{"name": "b", "weight": 10, "model": {"uri": "s3://b"}}],
     ).spec
     dialect: Any = "Ingress" if profile in {"traefik-nginx", "ingress-nginx", "none"} else "Gateway"
     view = GatewayView(takes_listeners=CAPABILITIES[profile][TLS] == "native")

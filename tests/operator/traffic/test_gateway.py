@@ -24,12 +24,19 @@ MATCH = [{"header": {"name": "X-Canary", "value": "always"}}]
 
 
 def render(
-    backends: Backends = PAIR, *, view: GatewayView | None = None, match: Any = (), **exposure: Any
+    backends: Backends = PAIR,
+    *,
+    view: GatewayView | None = None,
+    match: Any = (),
+    variants: Any = (),
+    **exposure: Any,
 ) -> list[Manifest]:
     owner = model_deployment(exposure=EXPOSURE | exposure, rollout={"match": match})
     view = view or GatewayView(profile="envoy-gateway")
     proxy = resolve_proxy(owner.spec.exposure, operator_settings(), gateway=view)
-    plan = TrafficPlan(owner.spec.exposure, proxy, backends, owner.spec.rollout.match)
+    plan = TrafficPlan(
+        owner.spec.exposure, proxy, backends, owner.spec.rollout.match, dict(variants)
+    )
     return render_routes(owner, plan)
 
 
@@ -65,6 +72,31 @@ def test_the_weights_are_read_back(backends: Backends, again: Backends) -> None:
         route, _ = render(backends, match=match)
         found = read(accepted(route))
         assert (found.backends, found.problem) == (again, None)
+
+
+def test_variants_follow_the_pair_and_leave_it_readable() -> None:
+    variants = {"fraud-v": 10, "fraud-w": 30}
+    route, _ = render(match=MATCH, variants=variants)
+    pinned, main = route["spec"]["rules"]
+    assert [(ref["name"], ref["weight"]) for ref in main["backendRefs"]] == [
+        ("fraud-a", 450),
+        ("fraud-b", 150),
+        ("fraud-v", 100),
+        ("fraud-w", 300),
+    ]
+    assert [ref["name"] for ref in pinned["backendRefs"]] == ["fraud-b"]
+    found = read(accepted(route))
+    assert (found.backends, found.variants) == (PAIR, variants)
+    alone, _ = render(Backends("fraud-a"), variants=variants)
+    assert read(accepted(alone)).backends == Backends("fraud-a")
+    assert read(accepted(alone)).variants == variants
+
+
+def test_a_variant_that_was_taken_off_by_hand_has_no_share() -> None:
+    route, _ = render(variants={"fraud-v": 10})
+    del route["spec"]["rules"][0]["backendRefs"][-1]
+    found = read(accepted(route))
+    assert (found.backends, found.variants) == (PAIR, {})
 
 
 def test_testers_reach_the_canary_whatever_its_weight() -> None:
