@@ -33,6 +33,7 @@ from modelyard_cli.prediction import Question
 Manifest = dict[str, Any]
 
 MODEL_DEPLOYMENT_LABEL: Final = "modelyard.dev/model-deployment"
+VARIANT_LABEL: Final = "modelyard.dev/variant"
 FIELD_MANAGER: Final = "modelyard-cli"
 MERGE_PATCH: Final = "application/merge-patch+json"
 REQUEST_TIMEOUT_S: Final = 30.0
@@ -114,8 +115,9 @@ class Cluster:
         return self._items("ModelDeployment")
 
     def controller_revisions(self, name: str) -> list[Manifest]:
-        """Return the records of a ModelDeployment's revisions."""
-        return self._items("ControllerRevision", label_selector=_owned_by(name))
+        """Return the records of a ModelDeployment's revisions, but for those of variants."""
+        own = f"{_owned_by(name)},!{VARIANT_LABEL}"
+        return self._items("ControllerRevision", label_selector=own)
 
     def pods(self, name: str) -> list[Manifest]:
         """Return the pods of a ModelDeployment."""

@@ -89,6 +89,31 @@ class Metric(Part):
         return bool(self.candidate_value or self.stable_value)
 
 
+class ComparedMetric(Part):
+    """One metric of a variant beside stable's."""
+
+    metric: str = ""
+    stable: Counts = Counts()
+    variant: Counts = Counts()
+    e_value: str = ""
+
+
+class Comparison(Part):
+    """How a variant does beside stable."""
+
+    stable: str = ""
+    since: datetime | None = None
+    metrics: tuple[ComparedMetric, ...] = ()
+
+
+class Variant(Arm):
+    """A model that gets a share of all requests, whatever a rollout does."""
+
+    name: str = ""
+    message: str = ""
+    comparison: Comparison = Comparison()
+
+
 class Analysis(Part):
     """The evidence of the current step."""
 
@@ -204,6 +229,7 @@ class Status(Part):
     ready_replicas: int = 0
     stable: Arm | None = None
     candidate: Arm | None = None
+    variants: tuple[Variant, ...] = ()
     rollout: Rollout = Rollout()
     traffic: Traffic = Traffic()
     failure: Failure | None = None

@@ -1,6 +1,7 @@
 """What a terminal shows, as text."""
 
 import io
+import re
 from typing import Any
 
 from rich.console import Console, RenderableType
@@ -104,6 +105,33 @@ def test_an_idle_model_shows_no_steps_and_no_analysis() -> None:
     assert "https://fraud.example.com/" in text
     assert "Steps" not in text
     assert "Analysis" not in text
+
+
+def test_variants_are_shown_beside_stable() -> None:
+    metric = {
+        "metric": "errors",
+        "stable": {"n": 2000, "bad": 4},
+        "variant": {"n": 200, "bad": 1},
+        "eValue": "0.81",
+    }
+    variants = [
+        {
+            "name": "b",
+            "revision": "fraud-0b0b0b0b",
+            "version": "b",
+            "weight": 10,
+            "replicas": 1,
+            "readyReplicas": 1,
+            "comparison": {"stable": STABLE, "since": at(-7200), "metrics": [metric]},
+        },
+        {"name": "c", "weight": 0, "message": "fraud-0c0c0c0c: 0 of 1 pods are ready"},
+    ]
+    text = shown(render_status(seen(model_deployment(variants=variants))))
+    assert re.search(r"b +fraud-0b0b0b0b +b +10 % +1/1\n", text)
+    assert "c: fraud-0c0c0c0c: 0 of 1 pods are ready" in text
+    assert f"Variant b beside {STABLE} (since 2 h" in text
+    assert re.search(r"errors +4 of 2,000 \(0.2 %\) +1 of 200 \(0.5 %\) +0.81", text)
+    assert "Variant" not in shown(render_status(seen(model_deployment())))
 
 
 def test_an_object_without_status_is_shown() -> None:

@@ -13,6 +13,7 @@ from modelyard_cli.bounds import failing_e_value
 from modelyard_cli.explain import explain
 from modelyard_cli.explanation import Seen
 from modelyard_cli.render import parts
+from modelyard_cli.render.variants import render_variants
 from modelyard_cli.sentences import figure
 from modelyard_cli.view import Arm, Manifest, Metric, Rollout, View
 from modelyard_cli.words import ago, number, until
@@ -41,6 +42,7 @@ def render_status(
     if view.rollout.plan and view.rollout.step:
         blocks.append(_steps(view.rollout))
     blocks.append(_arms(view))
+    blocks += render_variants(view.status.variants, seen.now)
     if evidence := _evidence(view, seen.now):
         blocks.append(evidence)
     if notes := list(_notes(view, seen.now)):
