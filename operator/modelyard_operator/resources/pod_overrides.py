@@ -83,6 +83,23 @@ def _check(overrides: PodTemplateSpec) -> None:
             raise InvalidSpecError(
                 f"podTemplate.spec.volumes[{volume['name']}].{source}: not open to users"
             )
+        if _crosses(volume):
+            raise InvalidSpecError(
+                f"podTemplate.spec.volumes[{volume['name']}]: dataSourceRef.namespace is not open to "
+                "users: a model takes nothing from another namespace"
+            )
+
+
+def _crosses(part: object) -> bool:
+    """Tell whether a volume is to be filled from another namespace."""
+    match part:
+        case {"dataSourceRef": {"namespace": _}}:
+            return True
+        case dict():
+            return any(_crosses(value) for value in part.values())
+        case list():
+            return any(_crosses(value) for value in part)
+    return False
 
 
 def _check_keys(where: str, fields: Manifest, allowed: frozenset[str]) -> None:
