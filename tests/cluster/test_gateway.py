@@ -89,7 +89,7 @@ def test_a_change_of_dialect_loses_no_request_on_either_side(behind: tuple[str, 
     with Load(served.route) as load:
         served.edit(exposure=exposure(profile))
         served.until(lambda seen: reason(seen) == "DialectChanging")
-        assert len(served.all("Ingress")) == 1
+        assert len(served.all("Ingress")) == 2, "one for HTTP, one for gRPC"
         there = replace(served, route=replace(served.route, proxy=bench.proxy))
         there.until_answered()
     with Load(there.route) as arrived:

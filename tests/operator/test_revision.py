@@ -268,7 +268,11 @@ def test_names_fit_where_they_are_used(name: str) -> None:
     made = names.revision(name, "0" * 8)
     every = [made, names.directives(made), names.files(made), names.cluster_service(name)]
     every += [names.ingress(name), names.canary_ingress(name)]
-    assert len(set(every)) == 5
+    of_grpc = {names.grpc_ingress(name), names.grpc_canary_ingress(name)}
+    assert len({*every, *of_grpc}) == 7
+    for one in of_grpc:
+        # A ModelDeployment's name is a label without dots, so that none has these.
+        assert re.fullmatch(rf"{name}[.][a-z]([-a-z]*[a-z])?", one)
     for one in every:
         assert re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", one)
     # A Service and a label value take 63 characters, a ConfigMap 253.

@@ -90,7 +90,7 @@ async def test_a_rollback_is_not_kept_waiting(monkeypatch: pytest.MonkeyPatch) -
     bench.annotate(f"abort@{bench.status['candidate']['revision']}#1")
     await bench.rest()
     assert bench.state == "RolledBack"
-    (ingress,) = of_kind(bench, "Ingress")
+    ingress, _ = of_kind(bench, "Ingress")  # of HTTP, then of gRPC
     assert ingress["spec"]["ingressClassName"] == "nginx"
     (path,) = ingress["spec"]["rules"][0]["http"]["paths"]
     assert path["backend"]["service"]["name"] == stable

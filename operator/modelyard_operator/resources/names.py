@@ -45,6 +45,16 @@ def network_policy(model_deployment: str) -> str:
     return model_deployment
 
 
+def grpc_ingress(model_deployment: str) -> str:
+    """The primary Ingress of the gRPC port; no other ModelDeployment can have a name with a dot."""
+    return f"{model_deployment}.grpc"
+
+
+def grpc_canary_ingress(model_deployment: str) -> str:
+    """The second Ingress of the gRPC port."""
+    return f"{model_deployment}.grpc-canary"
+
+
 def http_route(model_deployment: str) -> str:
     """The HTTPRoute, and the policies that are attached to it."""
     return model_deployment

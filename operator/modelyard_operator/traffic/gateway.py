@@ -15,22 +15,18 @@ from typing import Any, Final
 from modelyard_operator.kinds import HTTP_ROUTE, LISTENER_SET
 from modelyard_operator.resources import labels, names
 from modelyard_operator.resources.meta import build_metadata
-from modelyard_operator.resources.service import PORT
 from modelyard_operator.rollout.routing import Backends
 from modelyard_operator.spec import GatewayRef, ModelDeployment
-from modelyard_operator.traffic.envoy_policies import NO_LIMIT, policy_problem, render_policies
+from modelyard_operator.traffic.envoy_policies import policy_problem, render_policies
+from modelyard_operator.traffic.gateway_rules import MAIN_RULE, build_rules
 from modelyard_operator.traffic.listeners import listener_set_problem, render_listener_set
 from modelyard_operator.traffic.plan import NO_ROUTES, LiveRoutes, TrafficPlan
-from modelyard_operator.traffic.proxy import Problem, Proxy
-from modelyard_operator.traffic.shares import WHOLE, percent
+from modelyard_operator.traffic.proxy import Problem
+from modelyard_operator.traffic.shares import percent
 from modelyard_operator.traffic.strangers import guard, render_answer, turns_away
 
 Manifest = dict[str, Any]
 
-MAIN_RULE: Final = "main"
-PIN_RULE: Final = "pinned"
-REQUEST_TIMEOUT: Final = "HTTPRouteRequestTimeout"
-"""Name of the feature in ``GatewayClass.status.supportedFeatures``."""
 _LISTENERS: Final = {"group": LISTENER_SET.group, "kind": LISTENER_SET.name}
 _REQUIRED: Final = ("Accepted", "ResolvedRefs")
 
@@ -44,7 +40,9 @@ def render_http_route(model_deployment: ModelDeployment, plan: TrafficPlan) -> l
     encrypts = plan.exposure.tls is not None and plan.proxy.found.takes_listeners
     listeners = [render_listener_set(plan, gateway, metadata)] if encrypts else []
     guarded = turns_away(plan)
-    rules = guard(_rules(plan), plan, metadata["name"]) if guarded else _rules(plan)
+    rules = build_rules(plan)
+    if guarded:
+        rules = guard(rules, plan, metadata["name"])
     route = {
         "apiVersion": HTTP_ROUTE.api_version,
         "kind": HTTP_ROUTE.name,
@@ -102,34 +100,6 @@ def _parent(gateway: GatewayRef) -> Manifest:
     if gateway.section_name:
         parent["sectionName"] = gateway.section_name
     return parent
-
-
-def _rules(plan: TrafficPlan) -> list[Manifest]:
-    backends = plan.backends
-    path = {"path": {"type": "PathPrefix", "value": plan.exposure.path}}
-    main = _rule(MAIN_RULE, [path], plan.shares, plan.proxy)
-    if len(plan.weights) == 1 or not plan.match:
-        return [main]
-    pins = [
-        {**path, "headers": [{"name": one.header.name, "value": one.header.value}]}
-        for one in plan.match
-    ]
-    # A weight of 0 would drop the requests, so the only backend has all of them.
-    return [_rule(PIN_RULE, pins, {str(backends.canary): WHOLE}, plan.proxy), main]
-
-
-def _rule(name: str, matches: list[Manifest], shares: Mapping[str, int], proxy: Proxy) -> Manifest:
-    rule: Manifest = {
-        "name": name,
-        "matches": matches,
-        "backendRefs": [
-            {"name": service, "port": PORT, "weight": weight} for service, weight in shares.items()
-        ],
-    }
-    if proxy.profile == "envoy-gateway" or REQUEST_TIMEOUT in proxy.found.features:
-        # Left out, Envoy would end every answer after 15 s, streams included.
-        rule["timeouts"] = {"request": NO_LIMIT}
-    return rule
 
 
 def _metadata(model_deployment: ModelDeployment) -> Manifest:

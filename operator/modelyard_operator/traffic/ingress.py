@@ -1,23 +1,28 @@
-"""The ``Ingress`` dialect: a primary and a canary Ingress with nginx annotations.
+"""The ``Ingress`` dialect: for each port a primary and a canary Ingress with nginx annotations.
 
 A canary is attached to the primary's Service and port, not to its host and path, by ingress-nginx
 and Traefik alike; so each revision has a Service of its own, which no other route names. Host, path
 and path type of the two must be the same to the letter, or the canary is silently ignored.
+
+An Ingress speaks one protocol with its Services, so that gRPC has a pair of its own. The pair of HTTP is
+the one that is read back, and it counts only while the other says the same: a crash between two writes
+stops a rollout until the next pass has repaired it.
 
 References:
     https://kubernetes.github.io/ingress-nginx/user-guide/nginx-configuration/annotations/#canary
 """
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from modelyard_operator.resources import labels, names
 from modelyard_operator.resources.meta import build_metadata
-from modelyard_operator.resources.service import PORT
+from modelyard_operator.resources.service import GRPC_PORT, PORT
 from modelyard_operator.rollout.routing import Backends
 from modelyard_operator.spec import ModelDeployment
 from modelyard_operator.traffic.capabilities import splits
 from modelyard_operator.traffic.plan import LiveRoutes, TrafficPlan
+from modelyard_operator.traffic.proxy import Problem
 
 Manifest = dict[str, Any]
 
@@ -28,42 +33,55 @@ CANARY_HEADER: Final = f"{PREFIX}canary-by-header"
 CANARY_HEADER_VALUE: Final = f"{PREFIX}canary-by-header-value"
 
 
-def render_ingresses(model_deployment: ModelDeployment, plan: TrafficPlan) -> list[Manifest]:
-    """Render the primary and, if any, the canary; nothing without a backend."""
-    backends = plan.backends
-    if backends.primary is None:
+class _Pair(NamedTuple):
+    """The two Ingresses of one port.
+
+    Attributes:
+        primary: Name of the first.
+        canary: Name of the second.
+        port: Port of the revisions' Services.
+        paths: Prefixes of the paths.
+    """
+
+    primary: str
+    canary: str
+    port: int
+    paths: tuple[str, ...] = ()
+
+
+def render_ingresses(owner: ModelDeployment, plan: TrafficPlan) -> list[Manifest]:
+    """Render a primary and, if any, a canary for each port; nothing without a backend."""
+    primary, canary = plan.backends.primary, plan.backends.canary
+    if primary is None:
         return []
-    primary = _build(
-        model_deployment,
-        plan,
-        name=names.ingress(model_deployment.name),
-        service=backends.primary,
-        annotations=_primary_annotations(plan),
-    )
-    if backends.canary is None or not splits(plan.proxy):
-        return [primary]
-    canary = _build(
-        model_deployment,
-        plan,
-        name=names.canary_ingress(model_deployment.name),
-        service=backends.canary,
-        annotations=_canary_annotations(plan),
-    )
-    return [primary, canary]
+    http, grpc = _pairs(owner.name)
+    made = [(http._replace(paths=(plan.exposure.path,)), _http_annotations(plan))]
+    if plan.grpc_services:
+        made.append((grpc._replace(paths=plan.grpc_services), _grpc_annotations(plan)))
+    ingresses = []
+    for pair, annotations in made:
+        ingresses.append(
+            _build(owner, plan, pair, name=pair.primary, service=primary, annotations=annotations)
+        )
+        if canary is not None and splits(plan.proxy):
+            share = _canary_annotations(plan)
+            ingresses.append(
+                _build(owner, plan, pair, name=pair.canary, service=canary, annotations=share)
+            )
+    return ingresses
 
 
 def read_ingresses(name: str, children: Mapping[tuple[str, str], Manifest]) -> LiveRoutes:
-    """Return which revisions the live pair names; an Ingress does not say who has taken it over."""
-    primary = children.get(("Ingress", names.ingress(name)))
-    canary = children.get(("Ingress", names.canary_ingress(name)))
-    return LiveRoutes(
-        Backends(
-            primary=backend_of(primary) if primary else None,
-            canary=backend_of(canary) if canary else None,
-            weight=canary_weight_of(canary) if canary else 0,
-        ),
-        written_for={"ingress_class_name": (primary or {}).get("spec", {}).get("ingressClassName")},
-    )
+    """Return which revisions the live pairs name; an Ingress does not say who has taken it over."""
+    http, grpc = _pairs(name)
+    backends, of_grpc = _backends(http, children), _backends(grpc, children)
+    problem = None
+    if of_grpc != Backends() and of_grpc != backends:
+        text = f"Ingress {grpc.primary} does not divide requests yet as {http.primary} does"
+        problem = Problem("RoutePending", text)
+    ingress = children.get(("Ingress", http.primary)) or {}
+    ingress_class = ingress.get("spec", {}).get("ingressClassName")
+    return LiveRoutes(backends, problem, written_for={"ingress_class_name": ingress_class})
 
 
 def backend_of(ingress: Mapping[str, Any]) -> str | None:
@@ -91,12 +109,11 @@ def _canary_annotations(plan: TrafficPlan) -> dict[str, str]:
     return annotations
 
 
-def _primary_annotations(plan: TrafficPlan) -> dict[str, str]:
+def _http_annotations(plan: TrafficPlan) -> dict[str, str]:
     exposure = plan.exposure
     return {
         **exposure.annotations,
-        f"{PREFIX}proxy-read-timeout": str(exposure.timeout_seconds),
-        f"{PREFIX}proxy-send-timeout": str(exposure.timeout_seconds),
+        **_silence(plan),
         f"{PREFIX}proxy-body-size": str(exposure.max_body_bytes),
         # Traefik checks the body size only while it buffers the request.
         f"{PREFIX}proxy-request-buffering": "on",
@@ -104,30 +121,64 @@ def _primary_annotations(plan: TrafficPlan) -> dict[str, str]:
     }
 
 
+def _grpc_annotations(plan: TrafficPlan) -> dict[str, str]:
+    """What the proxy is told; whoever else reads annotations has read those of the other primary.
+
+    The body is a whole stream here, so that nobody gathers or counts it: the runtime looks at each
+    message.
+    """
+    annotations = plan.exposure.annotations
+    return {
+        **{key: value for key, value in annotations.items() if key.startswith(PREFIX)},
+        **_silence(plan),
+        f"{PREFIX}backend-protocol": "GRPC",
+        f"{PREFIX}proxy-body-size": "0",
+        f"{PREFIX}proxy-request-buffering": "off",
+    }
+
+
+def _silence(plan: TrafficPlan) -> dict[str, str]:
+    seconds = str(plan.exposure.timeout_seconds)
+    return {f"{PREFIX}proxy-read-timeout": seconds, f"{PREFIX}proxy-send-timeout": seconds}
+
+
+def _pairs(name: str) -> tuple[_Pair, _Pair]:
+    """Name the pair of HTTP and the pair of gRPC of a ModelDeployment."""
+    http = _Pair(names.ingress(name), names.canary_ingress(name), PORT)
+    grpc = _Pair(names.grpc_ingress(name), names.grpc_canary_ingress(name), GRPC_PORT)
+    return http, grpc
+
+
+def _backends(pair: _Pair, children: Mapping[tuple[str, str], Manifest]) -> Backends:
+    primary = children.get(("Ingress", pair.primary))
+    canary = children.get(("Ingress", pair.canary))
+    return Backends(
+        primary=backend_of(primary) if primary else None,
+        canary=backend_of(canary) if canary else None,
+        weight=canary_weight_of(canary) if canary else 0,
+    )
+
+
 def _build(
-    model_deployment: ModelDeployment,
+    owner: ModelDeployment,
     plan: TrafficPlan,
+    pair: _Pair,
     *,
     name: str,
     service: str,
     annotations: Mapping[str, str],
 ) -> Manifest:
     exposure = plan.exposure
-    metadata = build_metadata(
-        model_deployment, name, labels.for_model_deployment(model_deployment.name)
-    )
-    path = {
-        "path": exposure.path,
-        "pathType": "Prefix",
-        "backend": {"service": {"name": service, "port": {"number": PORT}}},
-    }
+    backend = {"service": {"name": service, "port": {"number": pair.port}}}
+    paths = [{"path": path, "pathType": "Prefix", "backend": backend} for path in pair.paths]
     spec: Manifest = {
-        "rules": [{"host": host, "http": {"paths": [path]}} for host in exposure.hosts]
+        "rules": [{"host": host, "http": {"paths": paths}} for host in exposure.hosts]
     }
     if plan.proxy.ingress_class:
         spec["ingressClassName"] = plan.proxy.ingress_class
     if exposure.tls:
         spec["tls"] = [{"hosts": list(exposure.hosts), "secretName": exposure.tls.secret_name}]
+    metadata = build_metadata(owner, name, labels.for_model_deployment(owner.name))
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "Ingress",

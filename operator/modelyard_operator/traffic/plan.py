@@ -9,6 +9,12 @@ from modelyard_operator.spec import ExposureSpec, MatchSpec
 from modelyard_operator.traffic.proxy import Problem, Proxy
 from modelyard_operator.traffic.shares import divide
 
+GRPC_SERVICES: Final = ("/inference.GRPCInferenceService", "/grpc.health.v1.Health")
+"""Paths of the services of the gRPC port that the world may ask; reflection stays inside."""
+_SPEAKS_GRPC: Final = frozenset({"traefik-nginx", "ingress-nginx", "envoy-gateway", "traefik"})
+_H2C: Final = "HTTPRouteBackendProtocolH2C"
+"""Name of the feature in ``GatewayClass.status.supportedFeatures``."""
+
 
 @dataclass(frozen=True)
 class TrafficPlan:
@@ -43,6 +49,16 @@ class TrafficPlan:
         if canary is None or canary == primary:
             return {primary: 100}
         return {primary: 100 - self.backends.weight, canary: self.backends.weight}
+
+    @property
+    def grpc_services(self) -> tuple[str, ...]:
+        """Paths that lead to the gRPC port; none where the proxy cannot, or the model has a prefix.
+
+        A client of gRPC has no place to write a prefix to.
+        """
+        proxy = self.proxy
+        able = proxy.profile in _SPEAKS_GRPC or _H2C in proxy.found.features
+        return GRPC_SERVICES if able and self.exposure.path == "/" else ()
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,9 @@ import pytest
 
 from modelyard_operator.rollout.routing import Backends
 from modelyard_operator.traffic.dialects import render_routes
-from modelyard_operator.traffic.gateway import REQUEST_TIMEOUT, read_http_route
-from modelyard_operator.traffic.plan import NO_ROUTES, TrafficPlan
+from modelyard_operator.traffic.gateway import read_http_route
+from modelyard_operator.traffic.gateway_rules import REQUEST_TIMEOUT
+from modelyard_operator.traffic.plan import GRPC_SERVICES, NO_ROUTES, TrafficPlan
 from modelyard_operator.traffic.proxy import GatewayView, resolve_proxy
 from testkit.operator_objects import (
     accepted,
@@ -114,6 +115,36 @@ def test_testers_reach_the_canary_whatever_its_weight() -> None:
         assert main["backendRefs"][1]["weight"] == 10 * weight
     (rule,) = render(Backends("fraud-a"), match=MATCH)[0]["spec"]["rules"]
     assert "headers" not in rule["matches"][0]
+
+
+def test_grpc_has_the_same_shares_and_pins_as_http() -> None:
+    route, _ = render(path="/", match=MATCH)
+    rules = route["spec"]["rules"]
+    assert [rule["name"] for rule in rules] == ["pinned", "main", "grpc-pinned", "grpc-main"]
+    http, grpc = rules[:2], rules[2:]
+    for ours, theirs in zip(http, grpc, strict=True):
+        assert theirs["backendRefs"] == [ref | {"port": 8081} for ref in ours["backendRefs"]]
+        (header,) = (one.get("headers") for one in ours["matches"])
+        assert [one["path"]["value"] for one in theirs["matches"]] == [*GRPC_SERVICES]
+        assert [one.get("headers") for one in theirs["matches"]] == [header, header]
+        assert ours["timeouts"] == theirs["timeouts"]
+    assert read(accepted(route)).backends == PAIR
+
+
+@pytest.mark.parametrize(
+    ("profile", "features", "path", "speaks"),
+    [
+        ("traefik", set(), "/", True),
+        ("generic", set(), "/", False),
+        ("generic", {"HTTPRouteBackendProtocolH2C"}, "/", True),
+        ("traefik", set(), "/m", False),
+    ],
+)
+def test_grpc_is_routed_where_it_can_be(
+    profile: Any, features: Any, path: str, speaks: Any
+) -> None:
+    route = render(view=GatewayView(profile, frozenset(features)), path=path)[0]
+    assert any(rule["name"] == "grpc-main" for rule in route["spec"]["rules"]) is speaks
 
 
 def test_envoy_cuts_no_stream_that_talks() -> None:

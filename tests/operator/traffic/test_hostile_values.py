@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from modelyard_operator.rollout.routing import Backends
 from modelyard_operator.traffic.dialects import render_routes
-from modelyard_operator.traffic.plan import TrafficPlan
+from modelyard_operator.traffic.plan import GRPC_SERVICES, TrafficPlan
 from modelyard_operator.traffic.proxy import GatewayView, resolve_proxy
 from testkit.crd import object_schema, walk
 from testkit.operator_objects import model_deployment, operator_settings
@@ -116,11 +116,11 @@ def render(dialect: str, exposure: dict[str, Any], match: list[Any]) -> list[dic
 
 
 def check(objects: list[dict[str, Any]], hosts: list[str], path: str) -> None:
-    assert len(objects) == 2
+    assert len(objects) in {2, 4}
     for one in objects:
         metadata = one["metadata"]
         assert metadata["namespace"] == "ml"
-        assert metadata["name"] in {"fraud", "fraud-canary"}
+        assert metadata["name"] in {"fraud", "fraud-canary", "fraud.grpc", "fraud.grpc-canary"}
         assert metadata["ownerReferences"][0]["uid"] == "uid-fraud"
         for key, value in metadata.get("annotations", {}).items():
             assert not key.endswith(("snippet", "snippets", "server-alias", "-secret")), key
@@ -138,9 +138,10 @@ def check_targets(objects: list[dict[str, Any]], hosts: list[str], path: str) ->
                 rules = one["spec"]["rules"]
                 assert [rule["host"] for rule in rules] == hosts
                 paths = [each for rule in rules for each in rule["http"]["paths"]]
-                assert {each["path"] for each in paths} == {path}
+                wanted = set(GRPC_SERVICES) if ".grpc" in one["metadata"]["name"] else {path}
+                assert {each["path"] for each in paths} == wanted
                 assert {each["backend"]["service"]["name"] for each in paths} <= set(SERVICES)
-                canary = one["metadata"]["name"] == "fraud-canary"
+                canary = one["metadata"]["name"].endswith("-canary")
                 keys = one["metadata"]["annotations"]
                 assert any(key.startswith(f"{PREFIX}canary") for key in keys) is canary
             case "HTTPRoute":
@@ -150,7 +151,7 @@ def check_targets(objects: list[dict[str, Any]], hosts: list[str], path: str) ->
                 assert {ref["name"] for ref in refs} <= set(SERVICES)
                 assert all("namespace" not in ref and "kind" not in ref for ref in refs)
                 found = {each["path"]["value"] for rule in rules for each in rule["matches"]}
-                assert found == {path}
+                assert found == {path} | (set(GRPC_SERVICES) if path == "/" else set())
                 assert all("filters" not in rule for rule in rules)
             case "BackendTrafficPolicy":
                 (target,) = one["spec"]["targetRefs"]

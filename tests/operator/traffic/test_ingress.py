@@ -5,10 +5,10 @@ import pytest
 
 from modelyard_operator.rollout.routing import Backends
 from modelyard_operator.traffic.dialects import render_routes
-from modelyard_operator.traffic.ingress import backend_of, canary_weight_of
-from modelyard_operator.traffic.plan import TrafficPlan
+from modelyard_operator.traffic.ingress import backend_of, canary_weight_of, read_ingresses
+from modelyard_operator.traffic.plan import GRPC_SERVICES, LiveRoutes, TrafficPlan
 from modelyard_operator.traffic.proxy import Proxy, resolve_proxy
-from testkit.operator_objects import EXPOSED, model_deployment, operator_settings
+from testkit.operator_objects import EXPOSED, by_kind, model_deployment, operator_settings
 
 PREFIX = "nginx.ingress.kubernetes.io/"
 PAIR = Backends("fraud-a", "fraud-b", 25)
@@ -32,7 +32,7 @@ def test_the_pair_has_the_same_rules_to_the_letter() -> None:
 
 
 def test_the_canary_carries_the_weight_and_nothing_else() -> None:
-    primary, canary = render(PAIR, annotations={"example.com/team": "risk"})
+    primary, canary, *_ = render(PAIR, annotations={"example.com/team": "risk"})
     assert canary["metadata"]["annotations"] == {
         f"{PREFIX}canary": "true",
         f"{PREFIX}canary-weight": "25",
@@ -54,8 +54,9 @@ def test_testers_reach_the_canary_by_a_header() -> None:
     owner = model_deployment(exposure=EXPOSED, rollout={"match": match})
     proxy = resolve_proxy(owner.spec.exposure, operator_settings())
     plan = TrafficPlan(owner.spec.exposure, proxy, PAIR, match=owner.spec.rollout.match)
-    primary, canary = render_routes(owner, plan)
+    primary, canary, _, of_grpc = render_routes(owner, plan)
     annotations = canary["metadata"]["annotations"]
+    assert of_grpc["metadata"]["annotations"] == annotations
     assert annotations[f"{PREFIX}canary-by-header"] == "X-Canary"
     assert annotations[f"{PREFIX}canary-by-header-value"] == "always"
     assert annotations[f"{PREFIX}canary-weight"] == "25"
@@ -63,19 +64,64 @@ def test_testers_reach_the_canary_by_a_header() -> None:
 
 
 def test_limits_reach_the_proxy() -> None:
-    (primary,) = render(Backends("fraud-a"), timeoutSeconds=7, maxBodyBytes=9)
+    primary, grpc = render(Backends("fraud-a"), timeoutSeconds=7, maxBodyBytes=9)
     annotations = primary["metadata"]["annotations"]
     assert annotations[f"{PREFIX}proxy-read-timeout"] == "7"
     assert annotations[f"{PREFIX}proxy-send-timeout"] == "7"
     assert annotations[f"{PREFIX}proxy-body-size"] == "9"
+    for name in ("proxy-read-timeout", "proxy-send-timeout"):
+        assert grpc["metadata"]["annotations"][PREFIX + name] == "7"
+
+
+def test_grpc_has_a_pair_of_its_own() -> None:
+    annotations = {f"{PREFIX}limit-rps": "5", "cert-manager.io/issuer": "ca"}
+    made = render(PAIR, annotations=annotations, tls={"secretName": "s"})
+    http, http_canary, grpc, canary = made
+    assert [one["metadata"]["name"] for one in made] == [
+        *("fraud", "fraud-canary", "fraud.grpc", "fraud.grpc-canary")
+    ]
+    assert canary["metadata"]["annotations"] == http_canary["metadata"]["annotations"]
+    text = json.dumps(canary["spec"]).replace('"fraud-b"', '"fraud-a"')
+    assert json.dumps(grpc["spec"]) == text
+    (rule,) = grpc["spec"]["rules"]
+    assert [one["path"] for one in rule["http"]["paths"]] == [*GRPC_SERVICES]
+    assert {one["backend"]["service"]["port"]["number"] for one in rule["http"]["paths"]} == {8081}
+    assert grpc["spec"]["tls"] == http["spec"]["tls"]
+    said = grpc["metadata"]["annotations"]
+    assert said[f"{PREFIX}backend-protocol"] == "GRPC"
+    # A stream is one body: whoever gathered it would never pass it on.
+    assert said[f"{PREFIX}proxy-request-buffering"] == "off"
+    assert said[f"{PREFIX}proxy-body-size"] == "0"
+    assert said[f"{PREFIX}limit-rps"] == "5"
+    assert "cert-manager.io/issuer" not in said
+
+
+def test_a_pair_counts_once_the_other_follows() -> None:
+    """A crash between two writes is seen, and no pods go on the word of one pair."""
+    old, new = (by_kind(render(Backends("fraud-a", "fraud-b", weight))) for weight in (25, 50))
+    assert read_ingresses("fraud", new) == LiveRoutes(
+        Backends("fraud-a", "fraud-b", 50), written_for={"ingress_class_name": "nginx"}
+    )
+    for behind in new.keys() - {("Ingress", "fraud"), ("Ingress", "fraud.grpc")}:
+        problem = read_ingresses("fraud", new | {behind: old[behind]}).problem
+        assert problem is not None
+        assert problem.reason == "RoutePending"
+        assert read_ingresses("fraud", _without(new, behind)).problem is not None
+    alone = {place: one for place, one in new.items() if ".grpc" not in place[1]}
+    assert read_ingresses("fraud", alone).problem is None, "there is no gRPC to follow"
+
+
+def _without(children: dict[tuple[str, str], Any], place: tuple[str, str]) -> dict[Any, Any]:
+    return {key: one for key, one in children.items() if key != place}
 
 
 @pytest.mark.parametrize(
     ("backends", "exposure", "number"),
     [
         (Backends(), {}, 0),
-        (Backends("fraud-a"), {}, 1),
-        (PAIR, {}, 2),
+        (Backends("fraud-a"), {}, 2),
+        (PAIR, {}, 4),
+        (PAIR, {"path": "/m"}, 2),
         (PAIR, {"hosts": []}, 0),
         (PAIR, {"dialect": "None"}, 0),
         (PAIR, {"ingressClassName": "unmapped"}, 1),

@@ -1,0 +1,88 @@
+"""The rules of an HTTPRoute: who gets which requests, for each port that the model answers at.
+
+HTTP and gRPC share the hosts. gRPC has no prefix of paths, so that its services are paths of their own
+beside the root. They go through the same HTTPRoute, since Traefik refuses a GRPCRoute of a host that an
+HTTPRoute has; the port's ``appProtocol`` says that it speaks HTTP/2.
+
+References:
+    https://gateway-api.sigs.k8s.io/guides/backend-protocol/
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+from modelyard_operator.resources.service import GRPC_PORT, PORT
+from modelyard_operator.traffic.envoy_policies import NO_LIMIT
+from modelyard_operator.traffic.plan import TrafficPlan
+from modelyard_operator.traffic.proxy import Proxy
+from modelyard_operator.traffic.shares import WHOLE
+
+Manifest = dict[str, Any]
+
+MAIN_RULE: Final = "main"
+"""The rule that the weights are read back from; the others follow it."""
+REQUEST_TIMEOUT: Final = "HTTPRouteRequestTimeout"
+"""Name of the feature in ``GatewayClass.status.supportedFeatures``."""
+
+
+class _Entrance(NamedTuple):
+    """Paths that one port of the model answers.
+
+    Attributes:
+        prefix: What the names of its rules begin with.
+        paths: Prefixes of the paths.
+        port: Port of the revisions' Services.
+    """
+
+    prefix: str
+    paths: tuple[str, ...]
+    port: int
+
+
+def build_rules(plan: TrafficPlan) -> list[Manifest]:
+    """Build every rule, those that pin requests before the one that divides the rest.
+
+    Args:
+        plan: Who gets what; it has a primary.
+    """
+    entrances = [_Entrance("", (plan.exposure.path,), PORT)]
+    if plan.grpc_services:
+        entrances.append(_Entrance("grpc-", plan.grpc_services, GRPC_PORT))
+    return [rule for entrance in entrances for rule in _rules_of(plan, entrance)]
+
+
+def _rules_of(plan: TrafficPlan, entrance: _Entrance) -> Iterator[Manifest]:
+    if len(plan.weights) > 1 and plan.match:
+        headers = [{"name": one.header.name, "value": one.header.value} for one in plan.match]
+        # A weight of 0 would drop the requests, so the only backend has all of them.
+        candidate = {str(plan.backends.canary): WHOLE}
+        yield _rule("pinned", entrance, candidate, plan.proxy, headers=headers)
+    yield _rule(MAIN_RULE, entrance, plan.shares, plan.proxy)
+
+
+def _rule(
+    name: str,
+    entrance: _Entrance,
+    shares: Mapping[str, int],
+    proxy: Proxy,
+    *,
+    headers: list[Manifest] | None = None,
+) -> Manifest:
+    """Build one rule; of several headers one is enough."""
+    matches: list[Manifest] = [
+        {"path": {"type": "PathPrefix", "value": path}} for path in entrance.paths
+    ]
+    if headers:
+        matches = [{**match, "headers": [header]} for match in matches for header in headers]
+    rule: Manifest = {
+        "name": f"{entrance.prefix}{name}",
+        "matches": matches,
+        "backendRefs": [
+            {"name": service, "port": entrance.port, "weight": weight}
+            for service, weight in shares.items()
+        ],
+    }
+    if proxy.profile == "envoy-gateway" or REQUEST_TIMEOUT in proxy.found.features:
+        # Left out, Envoy would end every answer after 15 s, streams included.
+        rule["timeouts"] = {"request": NO_LIMIT}
+    return rule
