@@ -63,8 +63,10 @@ def desired_state(observed: Observed, settings: OperatorSettings, now: datetime)
     rollout = decide(ask, before, world, now) if ask.target else before or Rollout()
     routes_to = backends(rollout, world, testers=bool(spec.rollout.match))
     variants = plan_variants(observed, settings, proxy, now)
-    match = spec.rollout.match
-    traffic = TrafficPlan(observed.exposure, proxy, routes_to, match, variants.weights)
+    asked = spec.rollout
+    traffic = TrafficPlan(
+        observed.exposure, proxy, routes_to, asked.match, variants.weights, asked.stickiness
+    )
     rolled = _running(observed, rollout, world, ask, target)
     running = (*rolled, *variants.running)
     objects = [child for one in running for child in build_children(one)]

@@ -3,10 +3,11 @@
 import hashlib
 from typing import Final, NamedTuple
 
-from modelyard_operator.resources.directives import Copies, Verification
-from modelyard_operator.resources.names import service_url
+from modelyard_operator.resources.directives import Copies, Keepsake, Verification
+from modelyard_operator.resources.names import service_url, sticky_cookie
 from modelyard_operator.revision import Revision
 from modelyard_operator.rollout.state import ACTIVE, Rollout, RolloutState
+from modelyard_operator.rollout.transitions import FULL
 from modelyard_operator.spec import ModelDeployment
 
 _TOKEN_CHARACTERS: Final = 32
@@ -20,34 +21,59 @@ class Role(NamedTuple):
     Attributes:
         verification: What golden requests decide; None for a revision that has none.
         copies: Its side of a comparison; None while nothing is compared.
+        keepsake: What its clients are given to be led back to it; None while requests are not divided.
     """
 
     verification: Verification | None = None
     copies: Copies | None = None
+    keepsake: Keepsake | None = None
 
 
 def role_of(model_deployment: ModelDeployment, revision: Revision, rollout: Rollout) -> Role:
     """Return a revision's part in the rollout.
-
-    Stable's pods copy requests only while their answers are compared. The candidate's know the copies'
-    token from the beginning to the end, so that no copy is ever taken for a user's request.
 
     Args:
         model_deployment: Whose revision it is.
         revision: One with pods.
         rollout: The rollout as it stands.
     """
+    return Role(
+        _verification(revision, rollout),
+        _copies(model_deployment, revision.name, rollout),
+        _keepsake(model_deployment, revision.name, rollout),
+    )
+
+
+def _copies(model_deployment: ModelDeployment, revision: str, rollout: Rollout) -> Copies | None:
+    """Return a revision's side of a comparison.
+
+    Stable's pods copy requests only while their answers are compared. The candidate's know the copies'
+    token from the beginning to the end, so that no copy is ever taken for a user's request.
+    """
     shadow = model_deployment.spec.rollout.shadow
-    verification = _verification(revision, rollout)
     if shadow is None or rollout.candidate is None or rollout.state not in _KNOWS_COPIES:
-        return Role(verification)
+        return None
     token = copy_token(model_deployment, rollout)
-    if revision.name == rollout.candidate:
-        return Role(verification, Copies(token))
-    if revision.name != rollout.stable or rollout.state is not RolloutState.SHADOWING:
-        return Role(verification)
+    if revision == rollout.candidate:
+        return Copies(token)
+    if revision != rollout.stable or rollout.state is not RolloutState.SHADOWING:
+        return None
     url = service_url(rollout.candidate, model_deployment.namespace)
-    return Role(verification, Copies(token, url, shadow.percent))
+    return Copies(token, url, shadow.percent)
+
+
+def _keepsake(
+    model_deployment: ModelDeployment, revision: str, rollout: Rollout
+) -> Keepsake | None:
+    """Return what a revision's clients are given; the last step is everybody's, so nothing then."""
+    stickiness = model_deployment.spec.rollout.stickiness
+    divided = rollout.state in ACTIVE and 0 < rollout.weight < FULL
+    if stickiness is None or rollout.candidate is None or not divided:
+        return None
+    name = sticky_cookie(stickiness.cookie, rollout.candidate)
+    if revision == rollout.candidate:
+        return Keepsake(name, "always")
+    return Keepsake(name, "never") if revision == rollout.stable else None
 
 
 def copy_token(model_deployment: ModelDeployment, rollout: Rollout) -> str:

@@ -94,6 +94,13 @@ class ShadowDirective(_Part):
     token: str = Field(default="", repr=False)
 
 
+class StickinessDirective(_Part):
+    """A cookie by which the proxy leads a client back to the revision that has answered it."""
+
+    cookie: Annotated[str, Field(pattern=r"^[-A-Za-z0-9_]+$")]
+    value: Annotated[str, Field(pattern=r"^[a-z]+$")]
+
+
 class Directives(_Part):
     """The contract's directives."""
 
@@ -109,6 +116,7 @@ class Directives(_Part):
     shadow: ShadowDirective | None = None
     shadow_token: str = Field(default="", alias="shadowToken", repr=False)
     """Requests that carry it are copies; empty: there are none."""
+    stickiness: StickinessDirective | None = None
     verification: Literal["Gate", "Report"] = "Gate"
     """Whether a golden request that disagrees keeps the process from serving."""
 

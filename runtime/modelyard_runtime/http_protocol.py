@@ -259,6 +259,8 @@ class WholeRequest:
         if self._lane.draining:
             self.keep_alive = False
         named = [*protocol.server_state.default_headers, *headers]
+        if cookie := self._lane.cookie_to_set(self.headers, status):
+            named.append((b"set-cookie", cookie))
         self._lane.outbox.put(
             self._transmit,
             b"%b%b%b%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n%b"

@@ -176,7 +176,7 @@ def test_annotations_that_the_operator_writes_are_refused() -> None:
     )
     rules = _rules(_field("spec.exposure.annotations"))
     ingresses = render_ingresses(model_deployment, plan)
-    assert len(ingresses) == 2
+    assert len(ingresses) == 4
     for ingress in ingresses:
         for key in ingress["metadata"]["annotations"]:
             canary = key.startswith("nginx.ingress.kubernetes.io/canary")

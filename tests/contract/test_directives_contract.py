@@ -8,7 +8,12 @@ from typing import get_args
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from modelyard_operator.resources.directives import Copies, directives_hash, render_directives
+from modelyard_operator.resources.directives import (
+    Copies,
+    Keepsake,
+    directives_hash,
+    render_directives,
+)
 from modelyard_runtime.directives import Directives
 from testkit.contract_pods import FULL, OWNER, section
 from testkit.operator_objects import model_deployment
@@ -28,6 +33,8 @@ def test_the_runtime_reads_the_directives_that_the_operator_writes() -> None:
         # Nothing is compared.
         "shadow": None,
         "shadowToken": "",
+        # Nothing is divided.
+        "stickiness": None,
     }
     assert Directives.model_validate_json(render_directives(model_deployment())) == Directives()
     assert directives_hash(OWNER, "Report") == hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -35,6 +42,7 @@ def test_the_runtime_reads_the_directives_that_the_operator_writes() -> None:
 
 SENDS = Copies("t0ken", "http://fraud-91ab44d0.ml.svc", 10)
 TAKES = Copies("t0ken")
+KEEPSAKE = Keepsake("modelyard-revision-91ab44d0", "always")
 
 
 def test_both_sides_of_a_comparison_are_told_of_the_copies() -> None:
@@ -47,13 +55,21 @@ def test_both_sides_of_a_comparison_are_told_of_the_copies() -> None:
     assert len({directives_hash(OWNER, None, side) for side in (None, SENDS, TAKES)}) == 3
 
 
+def test_clients_are_led_back_as_they_are_told() -> None:
+    text = render_directives(OWNER, keepsake=KEEPSAKE)
+    told = Directives.model_validate_json(text).stickiness
+    assert told is not None
+    assert (told.cookie, told.value) == (KEEPSAKE.cookie, KEEPSAKE.value)
+    assert directives_hash(OWNER, keepsake=KEEPSAKE) != directives_hash(OWNER)
+
+
 def _keys(model: type[BaseModel]) -> dict[str, FieldInfo]:
     """The fields of a part of the directives, by the name that the file has for them."""
     return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
 def test_each_directive_that_is_written_is_read() -> None:
-    sides = (render_directives(OWNER, "Gate", side) for side in (SENDS, TAKES))
+    sides = (render_directives(OWNER, "Gate", side, KEEPSAKE) for side in (SENDS, TAKES))
     written = {key for text in sides for key in json.loads(text)}
     assert written == set(_keys(Directives))
 

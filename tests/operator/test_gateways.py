@@ -51,7 +51,8 @@ def condition(bench: Bench, type_: str) -> tuple[str, str]:
 
 
 def refs(bench: Bench) -> list[tuple[str, int]]:
-    (rule,) = bench.cluster.objects[ROUTE]["spec"]["rules"]
+    rule, grpc = bench.cluster.objects[ROUTE]["spec"]["rules"]
+    assert (rule["name"], grpc["name"]) == ("main", "grpc-main")
     return [(ref["name"], ref["weight"]) for ref in rule["backendRefs"]]  # per mille
 
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from modelyard_operator.resources.directives import Copies
+from modelyard_operator.resources.directives import Copies, Keepsake
 from modelyard_operator.roles import Role, copy_token, role_of
 from modelyard_operator.rollout.state import ACTIVE, PlannedStep, Rollout, RolloutState
 from modelyard_operator.spec import ModelDeployment
@@ -48,6 +48,32 @@ def test_outside_the_comparison_the_candidate_alone_knows_the_token(state: Rollo
 def test_outside_a_rollout_nobody_is_told_anything(state: RolloutState) -> None:
     owner = model_deployment(rollout=SHADOW)
     rollout = ROLLOUT.model_copy(update={"state": state})
+    assert {role(owner, name, rollout) for name in ("fraud-a", "fraud-b")} == {Role()}
+
+
+STICKY = {"stickiness": {"cookie": "kept"}}
+DIVIDED = ROLLOUT.model_copy(update={"state": RolloutState.ANALYZING, "weight": 25})
+
+
+def test_both_revisions_hold_their_clients_while_requests_are_divided() -> None:
+    owner = model_deployment(rollout=STICKY)
+    assert role(owner, "fraud-a", DIVIDED) == Role(keepsake=Keepsake("kept-b", "never"))
+    assert role(owner, "fraud-b", DIVIDED) == Role(keepsake=Keepsake("kept-b", "always"))
+    assert role(owner, "fraud-c", DIVIDED) == Role()
+    assert role(model_deployment(), "fraud-b", DIVIDED) == Role()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"weight": 0},
+        {"weight": 100},
+        {"state": RolloutState.ROLLING_BACK},
+        {"state": RolloutState.PROMOTING, "candidate": None},
+    ],
+)
+def test_nobody_is_held_where_all_requests_go_one_way(changes: dict[str, object]) -> None:
+    owner, rollout = model_deployment(rollout=STICKY), DIVIDED.model_copy(update=changes)
     assert {role(owner, name, rollout) for name in ("fraud-a", "fraud-b")} == {Role()}
 
 

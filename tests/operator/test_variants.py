@@ -74,7 +74,7 @@ def keep(bench: Bench, unready: Collection[str]) -> None:
 
 
 def shares(bench: Bench) -> dict[str, int]:
-    (rule,) = bench.cluster.objects[ROUTE]["spec"]["rules"]
+    rule, _ = bench.cluster.objects[ROUTE]["spec"]["rules"]
     return {ref["name"]: ref["weight"] for ref in rule["backendRefs"]}
 
 

@@ -31,6 +31,7 @@ FULL: dict[str, Any] = {
     "tracing": {"otlpEndpoint": "http://otel:4318", "samplingRatio": 0.05},
     "shadow": {"url": "http://fraud-2:8080", "percent": 10, "token": "secret-1"},
     "shadowToken": "secret-2",
+    "stickiness": {"cookie": "modelyard-revision-0a", "value": "never"},
     "verification": "Report",
     "later": {},
 }

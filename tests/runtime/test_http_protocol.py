@@ -81,6 +81,12 @@ def request(
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + content
 
 
+def health(**headers: str) -> bytes:
+    lines = ["GET /v2/health/ready HTTP/1.1", "host: x"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n"
+
+
 def tensor(value: float, rows: int = 1) -> bytes:
     data = [value] * (4 * rows)
     return json.dumps(
@@ -209,6 +215,33 @@ async def test_directives_count_from_the_next_request_on(model: Path, tmp_path: 
         assert (await connection.ask(request(path=f"/b{INFER}")))[0] == 200
         status, _, body = await connection.ask(request(tensor(1.0, rows=8), path=f"/b{INFER}"))
         assert (status, json.loads(body)["code"]) == (413, "too_large")
+
+
+async def test_clients_get_the_cookie_that_leads_back_once(model: Path, tmp_path: Path) -> None:
+    """The same on the short way and through ASGI, which a GET takes."""
+    path = tmp_path / "directives.json"
+    wanted = {"cookie": "modelyard-revision-0a", "value": "always"}
+    path.write_text(json.dumps({"pathPrefix": "/a", "stickiness": wanted}))
+    given = "modelyard-revision-0a=always; Path=/a; HttpOnly; SameSite=Lax"
+    async with talking(model, directives_file=path) as (connection, service):
+        for cookie, expected_cookie in (
+            ("other=1", given),
+            ("modelyard-revision-0b=never; other=1", given),
+            ("other=1; modelyard-revision-0a=never", None),
+        ):
+            for ask in (request(path=f"/a{INFER}", cookie=cookie), health(cookie=cookie)):
+                status, headers, _ = await connection.ask(ask)
+                assert (status, headers.get("set-cookie")) == (200, expected_cookie)
+        status, headers, _ = await connection.ask(request(b"{}", path=f"/a{INFER}"))
+        assert status == 400
+        assert "set-cookie" not in headers, "a failure holds nobody"
+        path.write_text(json.dumps({"stickiness": wanted}))
+        service.directives.poll()
+        _, headers, _ = await connection.ask(request())
+        assert headers["set-cookie"] == given.replace("/a", "/")
+        path.write_text("{}")
+        service.directives.poll()
+        assert "set-cookie" not in (await connection.ask(request()))[1]
 
 
 async def test_packed_bodies_both_ways(model: Path) -> None:

@@ -28,9 +28,12 @@ CONFIDENCE: Final = 0.999
 FILE: Final = "handler.py"
 HANDLER: Final = """\
 import asyncio
+import os
 
 
 async def preprocess(request, ctx):
+    if request.parameters.get("exit"):
+        os._exit(1)
     await asyncio.sleep(float(request.parameters.get("sleep_s", 0)))
 
 
@@ -39,7 +42,7 @@ async def stream(request, ctx):
         yield {"y": [[number, number]]}
         await asyncio.sleep(float(request.parameters["pause_s"]))
 """
-"""A model that answers when it is told to, and in as many parts as it is told to."""
+"""A model that answers when it is told to and in as many parts, or is gone when it is told to be."""
 
 
 @dataclass(frozen=True)

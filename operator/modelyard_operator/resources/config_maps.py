@@ -3,7 +3,12 @@
 from typing import Any
 
 from modelyard_operator.resources import labels, names
-from modelyard_operator.resources.directives import Copies, Verification, render_directives
+from modelyard_operator.resources.directives import (
+    Copies,
+    Keepsake,
+    Verification,
+    render_directives,
+)
 from modelyard_operator.resources.meta import build_metadata
 from modelyard_operator.revision import Revision
 from modelyard_operator.runtime_contract import DIRECTIVES_KEY
@@ -17,8 +22,10 @@ def build_directives(
     revision: str,
     verification: Verification | None = None,
     copies: Copies | None = None,
+    keepsake: Keepsake | None = None,
 ) -> Manifest:
     """Build the ConfigMap with what running pods must know and what needs no new revision."""
+    text = render_directives(model_deployment, verification, copies, keepsake)
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -27,7 +34,7 @@ def build_directives(
             names.directives(revision),
             labels.for_revision(model_deployment.name, revision),
         ),
-        "data": {DIRECTIVES_KEY: render_directives(model_deployment, verification, copies)},
+        "data": {DIRECTIVES_KEY: text},
     }
 
 

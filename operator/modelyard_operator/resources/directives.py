@@ -8,7 +8,7 @@ References:
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from modelyard_operator.spec import (
@@ -38,10 +38,24 @@ class Copies:
     percent: int = 0
 
 
+@dataclass(frozen=True)
+class Keepsake:
+    """A cookie that a revision gives to its clients, so that the proxy brings them back to it.
+
+    Attributes:
+        cookie: Name of the cookie.
+        value: ``always`` leads to the candidate, ``never`` to stable.
+    """
+
+    cookie: str
+    value: Literal["always", "never"]
+
+
 def render_directives(
     model_deployment: ModelDeployment,
     verification: Verification | None = None,
     copies: Copies | None = None,
+    keepsake: Keepsake | None = None,
 ) -> str:
     """Return the content of ``directives.json``.
 
@@ -49,6 +63,7 @@ def render_directives(
         model_deployment: Whose pods are told.
         verification: What golden requests decide; None for a revision that has none.
         copies: The revision's side of a comparison; None while nothing is compared.
+        keepsake: What clients are given; None while requests are not divided.
     """
     exposure = model_deployment.spec.exposure
     observability = model_deployment.spec.observability
@@ -63,6 +78,7 @@ def render_directives(
         "tracing": _tracing(observability.tracing) if observability.tracing else None,
         "verification": verification,
         **(_copies(copies) if copies else {}),
+        "stickiness": asdict(keepsake) if keepsake else None,
     }
     return json.dumps(_set(directives), sort_keys=True)
 
@@ -71,9 +87,10 @@ def directives_hash(
     model_deployment: ModelDeployment,
     verification: Verification | None = None,
     copies: Copies | None = None,
+    keepsake: Keepsake | None = None,
 ) -> str:
     """Return the hash that a pod reports once it has applied the directives."""
-    text = render_directives(model_deployment, verification, copies)
+    text = render_directives(model_deployment, verification, copies, keepsake)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -60,6 +60,11 @@ def http_route(model_deployment: str) -> str:
     return model_deployment
 
 
+def sticky_cookie(prefix: str, candidate: str) -> str:
+    """Cookie of one candidate's rollouts, so that what an earlier one has set means nothing."""
+    return f"{prefix}-{candidate.rpartition('-')[2]}"
+
+
 def service_url(service: str, namespace: str) -> str:
     """Address of a Service for who is inside the cluster, without a slash at its end."""
     return f"http://{service}.{namespace}.svc"

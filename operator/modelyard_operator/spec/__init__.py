@@ -35,6 +35,7 @@ from modelyard_operator.spec.rollout import (
     RolloutSpec,
     ShadowSpec,
     StepSpec,
+    StickinessSpec,
     VerificationSpec,
 )
 from modelyard_operator.spec.variants import VariantModelSpec, VariantSpec
@@ -68,6 +69,7 @@ __all__ = [
     "ScalingSpec",
     "ShadowSpec",
     "StepSpec",
+    "StickinessSpec",
     "TensorSpec",
     "TracingSpec",
     "VariantModelSpec",

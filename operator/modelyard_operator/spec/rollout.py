@@ -119,10 +119,28 @@ class HeaderMatch(Spec):
     value: str
 
 
-class MatchSpec(Spec):
-    """Requests that reach the candidate whatever its weight."""
+class CookieMatch(Spec):
+    """One cookie and the value that it must have."""
 
-    header: HeaderMatch
+    name: str
+    value: str
+
+
+class MatchSpec(Spec):
+    """Requests that reach the candidate whatever its weight; exactly one of the two is set."""
+
+    header: HeaderMatch | None = None
+    cookie: CookieMatch | None = None
+
+
+class StickinessSpec(Spec):
+    """A client keeps the revision that has answered it while requests are divided.
+
+    Attributes:
+        cookie: What the name of the cookie begins with; the candidate's hash follows.
+    """
+
+    cookie: str = "modelyard-revision"
 
 
 class FreezeSpec(Spec):
@@ -156,6 +174,7 @@ class RolloutSpec(Spec):
         default="Ignore", alias="onSLOViolation"
     )
     match: tuple[MatchSpec, ...] = ()
+    stickiness: StickinessSpec | None = None
     freeze: tuple[FreezeSpec, ...] = ()
     paused: bool = False
     progress_deadline_seconds: int = 3600

@@ -8,23 +8,32 @@ the first that honours the canary annotations; the Gateway API v1.6; Envoy Gatew
 provider for the Gateway API accepts time-outs and ignores them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Final, Literal
 
 from modelyard_operator.settings import Profile
-from modelyard_operator.spec import DEFAULT_STEPS, ExposureSpec, ModelDeploymentSpec
+from modelyard_operator.spec import (
+    DEFAULT_STEPS,
+    ExposureSpec,
+    ModelDeploymentSpec,
+    RolloutSpec,
+)
 from modelyard_operator.traffic.proxy import Proxy
 
 Support = Literal["native", "runtime", "no"]
 
 STEPS: Final = "rollout.steps"
-MATCH: Final = "rollout.match"
+MATCH: Final = "rollout.match[].header"
+MATCH_COOKIE: Final = "rollout.match[].cookie"
+STICKINESS: Final = "rollout.stickiness"
 SHADOW: Final = "rollout.shadow"
 VARIANTS: Final = "variants"
 TIMEOUT: Final = "exposure.timeoutSeconds"
 BODY: Final = "exposure.maxBodyBytes"
 TLS: Final = "exposure.tls"
+CANARY_COOKIE_VALUE: Final = "always"
+"""Value of a cookie that leads to the candidate of an Ingress."""
 AUTH: Final = "exposure.auth"
 RATE: Final = "exposure.rateLimit"
 
@@ -32,6 +41,8 @@ _LOSSES: Final = MappingProxyType(
     {
         STEPS: "a candidate takes over at once when it is ready",
         MATCH: "no header reaches a candidate",
+        MATCH_COOKIE: "no cookie reaches a candidate",
+        STICKINESS: "each request is divided anew",
         VARIANTS: "none of them runs",
         TIMEOUT: "the proxy's own limits apply",
         TLS: "the listeners of the Gateway hold the certificates",
@@ -47,6 +58,8 @@ _TABLE: Final[Mapping[str, tuple[Support, ...]]] = MappingProxyType(
     {
         STEPS: ("native", "native", "no", "native", "native", "native"),
         MATCH: ("native", "native", "no", "native", "native", "native"),
+        MATCH_COOKIE: ("native", "native", "no", "native", "native", "no"),
+        STICKINESS: ("native", "native", "no", "native", "native", "no"),
         SHADOW: ("runtime", "runtime", "runtime", "runtime", "runtime", "runtime"),
         VARIANTS: ("no", "no", "no", "native", "native", "native"),
         TIMEOUT: ("native", "native", "no", "native", "no", "no"),
@@ -74,10 +87,16 @@ def carries_variants(proxy: Proxy) -> bool:
     return proxy.routed and CAPABILITIES[proxy.profile][VARIANTS] == "native"
 
 
+def has(proxy: Proxy, feature: str) -> bool:
+    """Tell whether a proxy does something itself."""
+    return CAPABILITIES[proxy.profile][feature] == "native"
+
+
 def unsupported(spec: ModelDeploymentSpec, proxy: Proxy) -> tuple[str, ...]:
     """Return one sentence for each feature asked for that nobody provides."""
     lost = [name for name in _lost(proxy) if _asked(spec, name, proxy)]
     gaps = [_sentence(name, proxy) for name in lost]
+    gaps += _canary_cookie_gaps(spec.rollout, proxy)
     exposure = spec.exposure
     if exposure.dialect == "Auto" and exposure.gateway_ref and proxy.dialect == "Ingress":
         gaps.append(
@@ -95,17 +114,35 @@ def refused(spec: ModelDeploymentSpec, proxy: Proxy) -> tuple[str, ...]:
     if not (spec.exposure.strict and proxy.routed) or proxy.problem is not None:
         return ()
     lost = [name for name in _lost(proxy) if _wished(spec, name)]
-    return tuple(_sentence(name, proxy) for name in lost)
+    gaps = [_sentence(name, proxy) for name in lost]
+    return (*gaps, *_canary_cookie_gaps(spec.rollout, proxy))
 
 
 def _sentence(feature: str, proxy: Proxy) -> str:
     return f"{feature}: {_why(feature, proxy)}; {_LOSSES[feature]}"
 
 
+def _canary_cookie_gaps(rollout: RolloutSpec, proxy: Proxy) -> Iterator[str]:
+    """The annotations know one cookie, and of its values one that leads to the candidate."""
+    if proxy.dialect != "Ingress" or not splits(proxy):
+        return
+    for cookie in (match.cookie for match in rollout.match if match.cookie):
+        if cookie.value != CANARY_COOKIE_VALUE:
+            yield (
+                f"{MATCH_COOKIE}: an Ingress knows the value {CANARY_COOKIE_VALUE} only, "
+                f"got {cookie.value!r}; {_LOSSES[MATCH_COOKIE]}"
+            )
+        elif rollout.stickiness:
+            yield (
+                f"{STICKINESS}: an Ingress knows one cookie, which is that of rollout.match; "
+                f"{_LOSSES[STICKINESS]}"
+            )
+
+
 def _lost(proxy: Proxy) -> list[str]:
     """Features that nobody provides; a Gateway may take certificates, or not, whatever its profile."""
     if not proxy.routed:
-        return [STEPS, MATCH, VARIANTS]
+        return [STEPS, MATCH, MATCH_COOKIE, STICKINESS, VARIANTS]
     row = CAPABILITIES[proxy.profile]
     lost = [name for name in row if row[name] == "no" and name != TLS]
     takes = proxy.found.takes_listeners if proxy.dialect == "Gateway" else row[TLS] == "native"
@@ -129,15 +166,14 @@ def _asked(spec: ModelDeploymentSpec, feature: str, proxy: Proxy) -> bool:
 
 def _wished(spec: ModelDeploymentSpec, feature: str) -> bool:
     """Tell whether a field has another value than it would have by itself."""
-    match feature:
-        case "rollout.steps":
-            return spec.rollout.steps not in {DEFAULT_STEPS, DEFAULT_STEPS[-1:]}
-        case "rollout.match":
-            return bool(spec.rollout.match)
-        case "variants":
-            return bool(spec.variants)
-        case "exposure.tls":
-            return spec.exposure.tls is not None
-        case "exposure.timeoutSeconds":
-            return spec.exposure.timeout_seconds != ExposureSpec().timeout_seconds
-    return True
+    rollout, exposure = spec.rollout, spec.exposure
+    wishes = {
+        STEPS: rollout.steps not in {DEFAULT_STEPS, DEFAULT_STEPS[-1:]},
+        MATCH: any(match.header for match in rollout.match),
+        MATCH_COOKIE: any(match.cookie for match in rollout.match),
+        STICKINESS: rollout.stickiness is not None,
+        VARIANTS: bool(spec.variants),
+        TLS: exposure.tls is not None,
+        TIMEOUT: exposure.timeout_seconds != ExposureSpec().timeout_seconds,
+    }
+    return wishes.get(feature, True)

@@ -32,6 +32,12 @@ _UNREACHABLE: Final = {
     "maxEjectionPercent": 50,
 }
 """When a pod gets no requests for a while: sooner than its node is known to be gone."""
+_RETRY: Final = {
+    "numRetries": 1,
+    "retryOn": {"triggers": ["connect-failure", "refused-stream", "reset-before-request"]},
+}
+"""Once more, and only where nothing of the request has reached a pod: whether an inference may run
+twice is the model's affair."""
 
 
 def render_policies(plan: TrafficPlan, metadata: Manifest) -> list[Manifest]:
@@ -53,6 +59,7 @@ def render_policies(plan: TrafficPlan, metadata: Manifest) -> list[Manifest]:
         "loadBalancer": {"type": "LeastRequest"},
         "healthCheck": {"passive": _UNREACHABLE},
         "circuitBreaker": _no_breaker(),
+        "retry": _RETRY,
     }
     policy = {
         "apiVersion": BACKEND_TRAFFIC_POLICY.api_version,

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from modelyard_operator.resources.service import GRPC_PORT, PORT
+from modelyard_operator.traffic.capabilities import MATCH_COOKIE, STICKINESS, has
 from modelyard_operator.traffic.envoy_policies import NO_LIMIT
 from modelyard_operator.traffic.plan import TrafficPlan
 from modelyard_operator.traffic.proxy import Proxy
@@ -52,12 +53,39 @@ def build_rules(plan: TrafficPlan) -> list[Manifest]:
 
 
 def _rules_of(plan: TrafficPlan, entrance: _Entrance) -> Iterator[Manifest]:
-    if len(plan.weights) > 1 and plan.match:
-        headers = [{"name": one.header.name, "value": one.header.value} for one in plan.match]
-        # A weight of 0 would drop the requests, so the only backend has all of them.
-        candidate = {str(plan.backends.canary): WHOLE}
-        yield _rule("pinned", entrance, candidate, plan.proxy, headers=headers)
-    yield _rule(MAIN_RULE, entrance, plan.shares, plan.proxy)
+    """The whole of the requests that a rule pins: alone with a weight of 0 it would drop them."""
+    backends, proxy = plan.backends, plan.proxy
+    if pins := _pins(plan):
+        yield _rule("pinned", entrance, {str(backends.canary): WHOLE}, proxy, headers=pins)
+    if plan.cookie and has(proxy, STICKINESS):
+        kept = [_cookie(plan.cookie, "never")]
+        yield _rule("kept", entrance, {str(backends.primary): WHOLE}, proxy, headers=kept)
+    yield _rule(MAIN_RULE, entrance, plan.shares, proxy)
+
+
+def _pins(plan: TrafficPlan) -> list[Manifest]:
+    """Headers of which one is enough to reach the candidate; the first that are asked for count."""
+    if len(plan.weights) == 1:
+        return []
+    pins = [
+        {"name": one.header.name, "value": one.header.value} for one in plan.match if one.header
+    ]
+    if has(plan.proxy, MATCH_COOKIE):
+        cookies = [one.cookie for one in plan.match if one.cookie]
+        pins += [_cookie(cookie.name, cookie.value) for cookie in cookies]
+    if plan.cookie and has(plan.proxy, STICKINESS):
+        pins.append(_cookie(plan.cookie, "always"))
+    return pins
+
+
+def _cookie(name: str, value: str) -> Manifest:
+    """Match one of the cookies of a request.
+
+    The schema holds both to characters that mean themselves in a regular expression. Envoy compares
+    the whole header, Traefik searches it.
+    """
+    expression = f"^(.*; *)?{name}={value}(;.*)?$"
+    return {"type": "RegularExpression", "name": "Cookie", "value": expression}
 
 
 def _rule(

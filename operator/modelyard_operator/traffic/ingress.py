@@ -13,6 +13,7 @@ References:
 """
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from modelyard_operator.resources import labels, names
@@ -20,7 +21,7 @@ from modelyard_operator.resources.meta import build_metadata
 from modelyard_operator.resources.service import GRPC_PORT, PORT
 from modelyard_operator.rollout.routing import Backends
 from modelyard_operator.spec import ModelDeployment
-from modelyard_operator.traffic.capabilities import splits
+from modelyard_operator.traffic.capabilities import CANARY_COOKIE_VALUE, splits
 from modelyard_operator.traffic.plan import LiveRoutes, TrafficPlan
 from modelyard_operator.traffic.proxy import Problem
 
@@ -29,8 +30,14 @@ Manifest = dict[str, Any]
 PREFIX: Final = "nginx.ingress.kubernetes.io/"
 CANARY: Final = f"{PREFIX}canary"
 CANARY_WEIGHT: Final = f"{PREFIX}canary-weight"
+CANARY_COOKIE: Final = f"{PREFIX}canary-by-cookie"
 CANARY_HEADER: Final = f"{PREFIX}canary-by-header"
 CANARY_HEADER_VALUE: Final = f"{PREFIX}canary-by-header-value"
+RETRIES: Final = MappingProxyType(
+    {f"{PREFIX}proxy-next-upstream": "error", f"{PREFIX}proxy-next-upstream-tries": "2"}
+)
+"""Once more, and a POST only while nothing of it was sent: without ``non_idempotent`` neither proxy
+repeats one that was. A pod that says nothing in time is no reason to ask another for the same."""
 
 
 class _Pair(NamedTuple):
@@ -101,11 +108,19 @@ def canary_weight_of(ingress: Mapping[str, Any]) -> int:
 
 
 def _canary_annotations(plan: TrafficPlan) -> dict[str, str]:
-    """The share, and a header that beats it; the annotations know one header, and so the CRD."""
+    """The share, and what beats it; the annotations know one header and one cookie.
+
+    The cookie's value is theirs: ``always`` leads here, ``never`` to the primary.
+    """
     annotations = {CANARY: "true", CANARY_WEIGHT: str(plan.backends.weight)}
+    if plan.cookie:
+        annotations[CANARY_COOKIE] = plan.cookie
     for match in plan.match:
-        annotations[CANARY_HEADER] = match.header.name
-        annotations[CANARY_HEADER_VALUE] = match.header.value
+        if match.header:
+            annotations[CANARY_HEADER] = match.header.name
+            annotations[CANARY_HEADER_VALUE] = match.header.value
+        elif match.cookie and match.cookie.value == CANARY_COOKIE_VALUE:
+            annotations[CANARY_COOKIE] = match.cookie.name
     return annotations
 
 
@@ -114,6 +129,7 @@ def _http_annotations(plan: TrafficPlan) -> dict[str, str]:
     return {
         **exposure.annotations,
         **_silence(plan),
+        **RETRIES,
         f"{PREFIX}proxy-body-size": str(exposure.max_body_bytes),
         # Traefik checks the body size only while it buffers the request.
         f"{PREFIX}proxy-request-buffering": "on",
@@ -131,6 +147,7 @@ def _grpc_annotations(plan: TrafficPlan) -> dict[str, str]:
     return {
         **{key: value for key, value in annotations.items() if key.startswith(PREFIX)},
         **_silence(plan),
+        **RETRIES,
         f"{PREFIX}backend-protocol": "GRPC",
         f"{PREFIX}proxy-body-size": "0",
         f"{PREFIX}proxy-request-buffering": "off",

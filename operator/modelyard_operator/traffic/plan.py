@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from modelyard_operator.resources.names import sticky_cookie
 from modelyard_operator.rollout.routing import Backends
-from modelyard_operator.spec import ExposureSpec, MatchSpec
+from modelyard_operator.rollout.transitions import FULL
+from modelyard_operator.spec import ExposureSpec, MatchSpec, StickinessSpec
 from modelyard_operator.traffic.proxy import Problem, Proxy
 from modelyard_operator.traffic.shares import divide
 
@@ -27,6 +29,7 @@ class TrafficPlan:
         match: Requests that go to the second whatever its share.
         variants: Percent of all requests that revisions outside the rollout get; the backends share
             the rest.
+        stickiness: Clients keep the backend that has answered them.
     """
 
     exposure: ExposureSpec
@@ -34,6 +37,7 @@ class TrafficPlan:
     backends: Backends
     match: tuple[MatchSpec, ...] = ()
     variants: Mapping[str, int] = field(default_factory=dict)
+    stickiness: StickinessSpec | None = None
 
     @property
     def shares(self) -> dict[str, int]:
@@ -49,6 +53,18 @@ class TrafficPlan:
         if canary is None or canary == primary:
             return {primary: 100}
         return {primary: 100 - self.backends.weight, canary: self.backends.weight}
+
+    @property
+    def cookie(self) -> str | None:
+        """Cookie that clients keep a backend by; None while requests are not divided.
+
+        The last step is everybody's: stable may have given up its pods by then.
+        """
+        backends = self.backends
+        divided = len(self.weights) > 1 and 0 < backends.weight < FULL
+        if self.stickiness is None or backends.canary is None or not divided:
+            return None
+        return sticky_cookie(self.stickiness.cookie, backends.canary)
 
     @property
     def grpc_services(self) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ import structlog
 
 from modelyard_runtime.api.headers import header_of
 from modelyard_runtime.api.problems import internal_problem, send_json
+from modelyard_runtime.api.stickiness import cookie_to_set
 from modelyard_runtime.lifecycle import State
 from modelyard_runtime.request_ids import accepted_request_id
 
@@ -72,6 +73,9 @@ class Edge:
                 # Asked when the answer leaves: the drain may have begun in between.
                 if self._service.lifecycle.state is State.DRAINING:
                     message["headers"].append((b"connection", b"close"))
+                directives = self._service.directives.current
+                if cookie := cookie_to_set(directives, scope["headers"], message["status"]):
+                    message["headers"].append((b"set-cookie", cookie))
             await send(message)
 
         try:

@@ -13,12 +13,14 @@ import structlog
 
 from modelyard_runtime.api.edge import revision_headers, strip_prefix
 from modelyard_runtime.api.exchange import DataEndpoint
+from modelyard_runtime.api.stickiness import cookie_to_set
 from modelyard_runtime.lifecycle import State
 from modelyard_runtime.outbox import Outbox
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from modelyard_runtime.api.problems import Headers
     from modelyard_runtime.api.routes import DataRoutes
     from modelyard_runtime.http_protocol import WholeRequest
     from modelyard_runtime.service import Service
@@ -63,6 +65,18 @@ class Lane:
     def draining(self) -> bool:
         """Whether connections are to be closed behind their answers."""
         return self._service.lifecycle.state is State.DRAINING
+
+    def cookie_to_set(self, headers: Headers, status: int) -> bytes | None:
+        """Look up the cookie that an answer gives to its client.
+
+        Args:
+            headers: Of the request.
+            status: Of the answer.
+
+        Returns:
+            A value of ``Set-Cookie``; None: nothing.
+        """
+        return cookie_to_set(self._service.directives.current, headers, status)
 
     def find(self, url: bytes) -> Target | None:
         """Look up what a POST means.

@@ -36,7 +36,7 @@ STREAM: Final[Any] = {"parts": 10_000, "pause_s": 0.5}
 """Longer than any rollout here: its reader leaves when it has seen enough."""
 
 
-@proves("rollout.steps", "rollout.match")
+@proves("rollout.steps", "rollout.match[].header")
 @pytest.mark.parametrize("profile", PROFILES, ids=str)
 def test_a_rollout_divides_requests_and_cuts_no_stream(
     lab: Lab, figures: dict[str, object], profile: Profile

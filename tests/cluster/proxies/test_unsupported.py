@@ -20,12 +20,15 @@ UNMAPPED: Final = Profile("Ingress/unmapped", "none", {"ingressClassName": CLASS
 STEPS: Final = {"steps": [{"weight": weight} for weight in (5, 25, 50, 100)]}
 """What is there by itself, and so nobody's wish."""
 HEADER: Final = {"header": {"name": "X-Canary", "value": "always"}}
+COOKIE: Final = {"cookie": {"name": "tester", "value": "always"}}
 ASKS: Final[Mapping[str, tuple[Manifest, Manifest]]] = {
     "rollout.steps": (
         {"rollout": {"steps": [{"weight": 30}, {"weight": 100}]}},
         {"rollout": STEPS},
     ),
-    "rollout.match": ({"rollout": {"match": [HEADER]}}, {"rollout": {"match": None}}),
+    "rollout.match[].header": ({"rollout": {"match": [HEADER]}}, {"rollout": {"match": None}}),
+    "rollout.match[].cookie": ({"rollout": {"match": [COOKIE]}}, {"rollout": {"match": None}}),
+    "rollout.stickiness": ({"rollout": {"stickiness": {}}}, {"rollout": {"stickiness": None}}),
     "exposure.timeoutSeconds": (
         {"exposure": {"timeoutSeconds": 60}},
         {"exposure": {"timeoutSeconds": None}},

@@ -11,6 +11,8 @@ from testkit.operator_objects import EXPOSED, model_deployment, operator_setting
 ROUTED: dict[str, Any] = {"hosts": ["a.x"]}
 GATEWAY: dict[str, Any] = ROUTED | {"dialect": "Gateway", "gatewayRef": {"name": "public"}}
 MATCH = [{"header": {"name": "X-Canary", "value": "always"}}]
+COOKIE = [{"cookie": {"name": "tester", "value": "always"}}]
+EVERY = {"match": MATCH + COOKIE, "stickiness": {}}
 
 
 def gaps(rollout: Any = None, *, before: Routed | None = None, **exposure: Any) -> tuple[str, ...]:
@@ -30,9 +32,20 @@ def test_what_a_proxy_cannot_do_is_said() -> None:
 
 
 def test_pins_are_missed_where_somebody_wrote_some() -> None:
+    names = ("rollout.match[].header: ", "rollout.match[].cookie: ", "rollout.stickiness: ")
     for exposure in (ROUTED, {}):
-        assert not any(gap.startswith("rollout.match: ") for gap in gaps(**exposure))
-        assert any(gap.startswith("rollout.match: ") for gap in gaps({"match": MATCH}, **exposure))
+        for name in names:
+            assert not any(gap.startswith(name) for gap in gaps(**exposure))
+            assert any(gap.startswith(name) for gap in gaps(EVERY, **exposure))
+
+
+def test_an_ingress_knows_one_cookie_and_one_value() -> None:
+    assert gaps({"match": COOKIE}, **EXPOSED) == gaps({"stickiness": {}}, **EXPOSED) == ()
+    (gap,) = gaps(EVERY, **EXPOSED)
+    assert gap.startswith("rollout.stickiness: an Ingress knows one cookie, which is that of")
+    other = [{"cookie": {"name": "tester", "value": "b"}}]
+    (gap,) = gaps({"match": other, "stickiness": {}}, **EXPOSED)
+    assert gap.startswith("rollout.match[].cookie: an Ingress knows the value always only, got 'b'")
 
 
 def test_without_a_route_only_steps_that_somebody_wrote_are_missed() -> None:
@@ -72,17 +85,18 @@ def test_each_no_of_the_table_is_one_sentence(profile: Profile) -> None:
     spec = model_deployment(
         exposure=GATEWAY
         | {"tls": {"secretName": "s"}, "auth": {"type": "APIKey"}, "timeoutSeconds": 7},
-        rollout={"match": MATCH, "shadow": {}, "steps": [{"weight": 30}, {"weight": 100}]},
+        rollout=EVERY | {"shadow": {}, "steps": [{"weight": 30}, {"weight": 100}]},
         variants=[{"name": "b", "weight": 10, "model": {"uri": "s3://b"}}],
     ).spec
     dialect: Any = "Ingress" if profile in {"traefik-nginx", "ingress-nginx", "none"} else "Gateway"
     view = GatewayView(takes_listeners=CAPABILITIES[profile][TLS] == "native")
     proxy = Proxy(dialect, profile, found=view)
-    found = unsupported(spec, proxy)
-    assert refused(spec, proxy) == found
-    assert [gap.partition(":")[0] for gap in found] == [
-        feature for feature, cell in CAPABILITIES[profile].items() if cell == "no"
-    ]
+    gaps = unsupported(spec, proxy)
+    assert refused(spec, proxy) == gaps
+    found = [gap.partition(":")[0] for gap in gaps]
+    if dialect == "Ingress" and profile != "none":
+        assert found.pop() == "rollout.stickiness", "the pin's cookie is the one that it knows"
+    assert found == [feature for feature, cell in CAPABILITIES[profile].items() if cell == "no"]
 
 
 def test_nothing_is_held_back_without_a_wish_or_without_a_proxy() -> None:

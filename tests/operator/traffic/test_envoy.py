@@ -121,6 +121,7 @@ def test_a_policy_says_nothing_that_the_listener_keeps() -> None:
     _, policy = render(rateLimit={"requestsPerSecond": 5})
     assert policy["spec"].keys() == {
         *("targetRefs", "mergeType", "timeout", "loadBalancer", "healthCheck", "circuitBreaker"),
+        "retry",
     }
     assert policy["spec"]["loadBalancer"] == {"type": "LeastRequest"}
 
@@ -132,6 +133,15 @@ def test_no_status_of_a_pod_takes_it_out_of_a_rollout() -> None:
     assert passive["splitExternalLocalOriginErrors"] is True
     assert "consecutiveGatewayErrors" not in passive
     assert passive["maxEjectionPercent"] <= 50
+
+
+def test_nothing_is_tried_again_that_a_pod_may_have_begun() -> None:
+    _, policy = render()
+    retry = policy["spec"]["retry"]
+    assert retry["numRetries"] == 1
+    harmless = {"connect-failure", "refused-stream", "reset-before-request"}
+    assert set(retry["retryOn"]["triggers"]) <= harmless
+    assert "httpStatusCodes" not in retry["retryOn"]
 
 
 def problem(policy: Manifest) -> Problem | None:

@@ -1,3 +1,4 @@
+import re
 from typing import Any
 
 import pytest
@@ -30,13 +31,16 @@ def render(
     view: GatewayView | None = None,
     match: Any = (),
     variants: Any = (),
+    sticky: bool = False,
     **exposure: Any,
 ) -> list[Manifest]:
-    owner = model_deployment(exposure=EXPOSURE | exposure, rollout={"match": match})
+    rollout = {"match": match} | ({"stickiness": {}} if sticky else {})
+    owner = model_deployment(exposure=EXPOSURE | exposure, rollout=rollout)
     view = view or GatewayView(profile="envoy-gateway")
     proxy = resolve_proxy(owner.spec.exposure, operator_settings(), gateway=view)
+    asked = owner.spec.rollout
     plan = TrafficPlan(
-        owner.spec.exposure, proxy, backends, owner.spec.rollout.match, dict(variants)
+        owner.spec.exposure, proxy, backends, asked.match, dict(variants), asked.stickiness
     )
     return render_routes(owner, plan)
 
@@ -115,6 +119,63 @@ def test_testers_reach_the_canary_whatever_its_weight() -> None:
         assert main["backendRefs"][1]["weight"] == 10 * weight
     (rule,) = render(Backends("fraud-a"), match=MATCH)[0]["spec"]["rules"]
     assert "headers" not in rule["matches"][0]
+
+
+COOKIES = (
+    ("kept=always", True),
+    ("a=b; kept=always; c=d", True),
+    ("a=b;kept=always", True),
+    ("kept=always-not", False),
+    ("unkept=always", False),
+    ("a=kept=always", False),
+    ("kept=never; a=always", False),
+)
+
+
+@pytest.mark.parametrize(("header", "matches"), COOKIES)
+def test_a_cookie_is_found_among_others(header: str, matches: bool) -> None:  # noqa: FBT001
+    route, _ = render(match=[{"cookie": {"name": "kept", "value": "always"}}])
+    pinned = route["spec"]["rules"][0]
+    (header_match,) = pinned["matches"][0]["headers"]
+    assert (header_match["type"], header_match["name"]) == ("RegularExpression", "Cookie")
+    for search in (re.fullmatch, re.search):  # Envoy does the one, Traefik the other
+        assert bool(search(header_match["value"], header)) is matches
+
+
+def test_either_pin_reaches_the_candidate() -> None:
+    match = [*MATCH, {"cookie": {"name": "tester", "value": "b"}}]
+    pinned = render(match=match)[0]["spec"]["rules"][0]
+    assert [one["headers"][0]["name"] for one in pinned["matches"]] == ["X-Canary", "Cookie"]
+    view = GatewayView("generic")
+    pinned = render(match=match, view=view)[0]["spec"]["rules"][0]
+    assert [one["headers"][0]["name"] for one in pinned["matches"]] == ["X-Canary"]
+    rules = render(match=match[1:], view=view)[0]["spec"]["rules"]
+    assert [rule["name"] for rule in rules] == ["main"]
+
+
+def test_clients_keep_the_revision_that_has_answered_them() -> None:
+    pinned, kept, main = render(match=MATCH, sticky=True)[0]["spec"]["rules"]
+    header, cookie = (one["headers"][0] for one in pinned["matches"])
+    assert header["name"] == "X-Canary", "a pin comes first"
+    assert "modelyard-revision-b=always" in cookie["value"]
+    assert pinned["backendRefs"] == [{"name": "fraud-b", "port": 80, "weight": 1000}]
+    assert "modelyard-revision-b=never" in kept["matches"][0]["headers"][0]["value"]
+    assert kept["backendRefs"] == [{"name": "fraud-a", "port": 80, "weight": 1000}]
+    assert main["name"] == "main"
+
+
+@pytest.mark.parametrize(
+    "backends",
+    [
+        Backends("fraud-a"),
+        Backends("fraud-a", "fraud-b", 0),
+        Backends("fraud-a", "fraud-b", 100),
+        Backends("fraud-b", "fraud-b", 100),
+    ],
+)
+def test_nobody_is_held_to_a_revision_that_has_no_share(backends: Backends) -> None:
+    rules = render(backends, sticky=True)[0]["spec"]["rules"]
+    assert [rule["name"] for rule in rules] == ["main"]
 
 
 def test_grpc_has_the_same_shares_and_pins_as_http() -> None:

@@ -29,6 +29,7 @@ PREFIX = "nginx.ingress.kubernetes.io/"
 SERVICES = ("fraud-a", "fraud-b")
 INJECTION = re.compile(r"[\x00-\x1f\x7f`${};\"'\\]")
 """What ends a value, or begins something else, in the configuration of some proxy."""
+COOKIE_MATCH = re.compile(r"\^\(\.\*; \*\)\?[-A-Za-z0-9_]+=[-A-Za-z0-9_]+\(;\.\*\)\?\$")
 
 FRAGMENTS = (
     *("a.x", "*.x", "bank.example.com", "fraud.example.com", "/", "/m", "//", "..", "~ ^/", "-"),
@@ -45,6 +46,7 @@ FRAGMENTS = (
     *("traefik.ingress.kubernetes.io/router.middlewares", "kubernetes.io/ingress.class"),
     *("modelyard.dev/applied-hash", "cert-manager.io/issuer", "bank/secret"),
 )
+PIN = ("X", "y")
 texts = st.one_of(
     st.lists(st.sampled_from(FRAGMENTS), min_size=1, max_size=3).map("".join), st.text(max_size=40)
 )
@@ -98,21 +100,24 @@ HOST = _allows(f"{EXPOSURE}.hosts[]")
 PATH = _allows(f"{EXPOSURE}.path")
 HEADER_NAME = _allows(".spec.rollout.match[].header.name")
 HEADER_VALUE = _allows(".spec.rollout.match[].header.value")
+COOKIE_NAME = _allows(".spec.rollout.match[].cookie.name")
+COOKIE_VALUE = _allows(".spec.rollout.match[].cookie.value")
+STICKY_NAME = _allows(".spec.rollout.stickiness.cookie")
 KEY_REFUSED = _key_refused()
 ANNOTATION = _allows(f"{EXPOSURE}.annotations.*")
 
 
-def render(dialect: str, exposure: dict[str, Any], match: list[Any]) -> list[dict[str, Any]]:
+def render(dialect: str, exposure: dict[str, Any], rollout: dict[str, Any]) -> list[dict[str, Any]]:
     names: dict[str, Any] = {"dialect": dialect, "ingressClassName": "nginx"}
     if dialect == "Gateway":
         names["gatewayRef"] = {"name": "public", "namespace": "infra"}
-    owner = model_deployment(exposure=exposure | names, rollout={"match": match})
+    owner = model_deployment(exposure=exposure | names, rollout=rollout)
     view = GatewayView(profile="envoy-gateway")
     proxy = resolve_proxy(owner.spec.exposure, operator_settings(), gateway=view)
     pair = Backends(*SERVICES, 25)
-    return render_routes(
-        owner, TrafficPlan(owner.spec.exposure, proxy, pair, owner.spec.rollout.match)
-    )
+    asked = owner.spec.rollout
+    plan = TrafficPlan(owner.spec.exposure, proxy, pair, asked.match, stickiness=asked.stickiness)
+    return render_routes(owner, plan)
 
 
 def check(objects: list[dict[str, Any]], hosts: list[str], path: str) -> None:
@@ -126,6 +131,8 @@ def check(objects: list[dict[str, Any]], hosts: list[str], path: str) -> None:
             assert not key.endswith(("snippet", "snippets", "server-alias", "-secret")), key
             assert not re.search(r"[\x00-\x1f\x7f`$]", value), (key, value)
         for text in _strings(one["spec"]):
+            if COOKIE_MATCH.fullmatch(text):
+                continue  # ours, around a name and a value that mean themselves
             assert not INJECTION.search(text), text
     check_targets(objects, hosts, path)
 
@@ -178,23 +185,33 @@ def _strings(value: Any) -> list[str]:
     host=st.one_of(texts, st.just("fraud.example.com")),
     path=st.one_of(texts, st.just("/m")),
     header=st.tuples(st.one_of(texts, st.just("X-Canary")), st.one_of(texts, st.just("always"))),
+    cookie=st.tuples(st.one_of(texts, st.just("kept")), st.one_of(texts, st.just("always"))),
     annotation=st.tuples(texts, texts),
 )
-@example("Ingress", "a.x", "/", ("X", "y"), (f"{PREFIX}server-alias", "bank.example.com"))
-@example("Ingress", "a.x", "/", ("X", "y"), ("example.com/team", "risk\n}"))
-@example("Gateway", "a.x\nbank.example.com", "/", ("X", "y"), ("a", "b"))
-@example("Gateway", "a.x", "/$(x)", ("X", "y`"), ("a", "b"))
+@example("Ingress", "a.x", "/", PIN, PIN, (f"{PREFIX}server-alias", "bank.example.com"))
+@example("Ingress", "a.x", "/", PIN, PIN, ("example.com/team", "risk\n}"))
+@example("Gateway", "a.x\nbank.example.com", "/", PIN, PIN, ("a", "b"))
+@example("Gateway", "a.x", "/$(x)", ("X", "y`"), ("k", ".*"), ("a", "b"))
+@example("Gateway", "a.x", "/", PIN, ("k|.*", "y"), ("a", "b"))
 def test_no_value_reaches_beyond_its_own_route(
-    dialect: str, host: str, path: str, header: tuple[str, str], annotation: tuple[str, str]
+    dialect: str,
+    host: str,
+    path: str,
+    header: tuple[str, str],
+    cookie: tuple[str, str],
+    annotation: tuple[str, str],
 ) -> None:
     hosts = [host] if HOST(host) else ["fraud.example.com"]
     path = path if PATH(path) else "/"
     pin = {"name": header[0], "value": header[1]}
     match = [{"header": pin}] if HEADER_NAME(header[0]) and HEADER_VALUE(header[1]) else []
+    if COOKIE_NAME(cookie[0]) and COOKIE_VALUE(cookie[1]):
+        match.append({"cookie": {"name": cookie[0], "value": cookie[1]}})
+    sticky = {"stickiness": {"cookie": cookie[0]}} if STICKY_NAME(cookie[0]) else {}
     key, value = annotation
     annotations = {key: value} if ANNOTATION(value) and not KEY_REFUSED(key) else {}
     exposure = {"hosts": hosts, "path": path, "annotations": annotations}
-    check(render(dialect, exposure, match), hosts, path)
+    check(render(dialect, exposure, {"match": match, **sticky}), hosts, path)
 
 
 def test_honest_values_pass_the_rules() -> None:
@@ -204,6 +221,9 @@ def test_honest_values_pass_the_rules() -> None:
     assert PATH("/models/fraud-1.0~a")
     assert HEADER_NAME("X-Canary")
     assert HEADER_VALUE("always")
+    assert COOKIE_NAME("tester-1")
+    assert COOKIE_VALUE("b_2")
+    assert STICKY_NAME("modelyard-revision")
     assert ANNOTATION("letsencrypt")
     assert not KEY_REFUSED("cert-manager.io/cluster-issuer")
     assert not KEY_REFUSED(f"{PREFIX}limit-rps")

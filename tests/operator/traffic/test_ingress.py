@@ -43,6 +43,8 @@ def test_the_canary_carries_the_weight_and_nothing_else() -> None:
         "example.com/team": "risk",
         f"{PREFIX}proxy-read-timeout": "300",
         f"{PREFIX}proxy-send-timeout": "300",
+        f"{PREFIX}proxy-next-upstream": "error",
+        f"{PREFIX}proxy-next-upstream-tries": "2",
         f"{PREFIX}proxy-body-size": "33554432",
         f"{PREFIX}proxy-request-buffering": "on",
         f"{PREFIX}proxy-buffering": "off",
@@ -61,6 +63,37 @@ def test_testers_reach_the_canary_by_a_header() -> None:
     assert annotations[f"{PREFIX}canary-by-header-value"] == "always"
     assert annotations[f"{PREFIX}canary-weight"] == "25"
     assert not any("canary" in key for key in primary["metadata"]["annotations"])
+
+
+@pytest.mark.parametrize(
+    ("rollout", "cookie"),
+    [
+        ({"stickiness": {}}, "modelyard-revision-b"),
+        ({"match": [{"cookie": {"name": "tester", "value": "always"}}]}, "tester"),
+        ({"match": [{"cookie": {"name": "tester", "value": "b"}}]}, None),
+        (
+            {"stickiness": {}, "match": [{"cookie": {"name": "tester", "value": "always"}}]},
+            "tester",
+        ),
+    ],
+)
+def test_a_cookie_leads_to_the_canary(rollout: Any, cookie: str | None) -> None:
+    owner = model_deployment(exposure=EXPOSED, rollout=rollout)
+    proxy = resolve_proxy(owner.spec.exposure, operator_settings())
+    asked = owner.spec.rollout
+    plan = TrafficPlan(owner.spec.exposure, proxy, PAIR, asked.match, stickiness=asked.stickiness)
+    _, canary, _, of_grpc = render_routes(owner, plan)
+    for one in (canary, of_grpc):
+        assert one["metadata"]["annotations"].get(f"{PREFIX}canary-by-cookie") == cookie
+
+
+def test_a_request_that_was_sent_is_not_repeated() -> None:
+    """Both proxies repeat a POST that was sent only where ``non_idempotent`` is listed."""
+    primary, grpc = render(Backends("fraud-a"))
+    for one in (primary, grpc):
+        annotations = one["metadata"]["annotations"]
+        assert annotations[f"{PREFIX}proxy-next-upstream"] == "error"
+        assert annotations[f"{PREFIX}proxy-next-upstream-tries"] == "2"
 
 
 def test_limits_reach_the_proxy() -> None:
