@@ -111,11 +111,14 @@ class Store:
     def observe(self, key: Key) -> Observed | None:
         """Return all that is known of one ModelDeployment; None when it does not exist.
 
+        One that is deleted in the foreground is there until its children are gone: they must not be
+        made again.
+
         Raises:
             InvalidSpecError: The stored object does not fit the types of this operator.
         """
         raw = self._model_deployments.get(key)
-        if raw is None:
+        if raw is None or "deletionTimestamp" in raw["metadata"]:
             return None
         model_deployment = ModelDeployment.parse(raw)
         shelf = self._children.get(key, {})

@@ -43,6 +43,14 @@ def test_news_concern_the_owner_and_echoes_nobody(store: Store) -> None:
     assert held["metadata"]["resourceVersion"] == "6"
 
 
+def test_what_is_being_deleted_is_no_work_any_more(store: Store) -> None:
+    leaving = copy.deepcopy(OWNER)
+    leaving["metadata"] |= {"deletionTimestamp": "2026-01-01T00:00:00Z", "resourceVersion": "99"}
+    assert store.observe(KEY) is not None
+    assert store.put(leaving) == KEY
+    assert store.observe(KEY) is None
+
+
 def test_versions_are_numbers(store: Store) -> None:
     store.put(service(9))
     assert store.put(service(10)) == KEY
