@@ -79,6 +79,7 @@ CHAOS: Final = (
     # One after the other: together they would wait for processors, and fail by the clock.
     Part("rollouts in a row", (*PYTEST, "tests/cluster/test_rollouts.py"), EVERYTHING),
     Part("bad canaries", (*PYTEST, "tests/cluster/test_bad_canaries.py"), EVERYTHING),
+    Part("proxies", (*PYTEST, "tests/cluster/proxies"), EVERYTHING),
     Part("crash matrix", (*PYTEST, "tests/cluster/test_restarts.py"), EVERYTHING),
 )
 GROUPS: Final = {"check": CHECK, "cluster": CLUSTER, "chaos": CHAOS}

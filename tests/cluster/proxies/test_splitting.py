@@ -1,5 +1,6 @@
 """One model's rollout behind each proxy: who gets which requests, and that none of them is lost."""
 
+import os
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, Final
@@ -14,6 +15,7 @@ from testkit.proofs import proves
 
 pytestmark = [pytest.mark.cluster, pytest.mark.together, pytest.mark.timeout(3600)]
 
+CHAOS: Final = os.environ.get("MODELYARD_CHAOS") == "1"
 REQUESTS: Final = 2_000
 SPLITS: Final = (1, 10, 50)
 MANY: Final = tuple(range(55, 100, 5))
@@ -29,11 +31,13 @@ STEPS: Final = [
 ]
 ROLLOUT: Final = {
     "steps": STEPS,
-    "bakeSeconds": 0,
+    "bakeSeconds": 8 if CHAOS else 0,
     "match": [{"header": {"name": "X-Canary", "value": "always"}}],
 }
 STREAM: Final[Any] = {"parts": 10_000, "pause_s": 0.5}
 """Longer than any rollout here: its reader leaves when it has seen enough."""
+LASTS_S: Final = 90 if CHAOS else 40
+"""What it has seen by then, through more than ten changes, in seconds."""
 
 
 @proves("rollout.steps", "rollout.match[].header")
@@ -64,6 +68,7 @@ def test_a_rollout_divides_requests_and_cuts_no_stream(
 
         _until_held(served, MANY[-1])
         assert all(stream.flows for stream in opened), opened
+        assert all(stream.lasted_s > LASTS_S for stream in opened)
         on_stable, on_candidate = opened
         on_stable.close()  # stable ends with the rollout, and so would this
         served.command(f"resume@{candidate}#{MANY[-1]}")
