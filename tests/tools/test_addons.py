@@ -10,6 +10,7 @@ from localcluster.addons import of_gateways
 from localcluster.addons.install import (
     ARTIFACTS,
     DIGEST,
+    PUBLISHED,
     install,
     merge,
     refuse_from_source,
@@ -144,6 +145,13 @@ def test_envoy_gateway_comes_with_what_it_needs() -> None:
     ]
     with pytest.raises(LocalClusterError, match="unknown add-on envoy:"):
         merge([], ["envoy"])
+
+
+def test_all_is_what_the_provider_can_install() -> None:
+    assert merge([], ["all"]) == list(ARTIFACTS)
+    elsewhere = merge(["dns"], ["all"], possible=PUBLISHED)
+    refuse_from_source(elsewhere)
+    assert {"dns", "traefik", "s3", "metrics-server"} == set(elsewhere)
 
 
 def test_traefik_has_a_gateway_where_the_cluster_knows_what_that_is() -> None:

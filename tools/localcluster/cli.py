@@ -82,7 +82,8 @@ def up(
             help="Comma-separated: dns (names of Services), traefik (Ingresses of class nginx), s3 "
             "(a bucket `models`), metrics-server (autoscaling on CPU), gateway-api (HTTPRoutes; "
             "Traefik then has a Gateway, traefik/public), envoy-gateway (the Gateway "
-            "gateways/public). Remembered until `down`."
+            "gateways/public); or all, which leaves out what the provider cannot install. Remembered "
+            "until `down`."
         ),
     ] = "",
 ) -> None:

@@ -40,7 +40,8 @@ class ExistingProvider:
         """Check that the cluster answers, and install only what is asked for."""
         if not self._is_reachable():
             raise LocalClusterError(f"no cluster answers to {self.kubeconfig}")
-        wanted = [name for name in addons.merge((), addons_wanted) if name not in UNSUPPORTED]
+        asked = addons.merge((), addons_wanted, possible=addons.PUBLISHED)
+        wanted = [name for name in asked if name not in UNSUPPORTED]
         addons.refuse_from_source(wanted)
         # Empty addresses: the cluster knows which are free.
         values = {**versions.PUBLIC_IMAGES, **addons.of_gateways(wanted)}

@@ -45,7 +45,8 @@ class KindProvider:
 
     def up(self, addons_wanted: Sequence[str]) -> None:
         """Create the cluster unless it exists, start its node if that is stopped, add the rest."""
-        wanted = [name for name in addons.merge((), addons_wanted) if name not in ALLOWED]
+        asked = addons.merge((), addons_wanted, possible=addons.PUBLISHED)
+        wanted = [name for name in asked if name not in ALLOWED]
         addons.refuse_from_source(wanted)
         self.paths.root.mkdir(parents=True, exist_ok=True)
         if self.paths.name not in run(["kind", "get", "clusters"]).split():

@@ -4,6 +4,7 @@ from localcluster.addons.images import IMAGES, AddonImage
 from localcluster.addons.install import (
     ENVOY_ADDRESS,
     FROM_SOURCE,
+    PUBLISHED,
     S3_ADDRESS,
     TRAEFIK_ADDRESS,
     artifacts,
@@ -18,6 +19,7 @@ __all__ = [
     "ENVOY_ADDRESS",
     "FROM_SOURCE",
     "IMAGES",
+    "PUBLISHED",
     "S3_ADDRESS",
     "TRAEFIK_ADDRESS",
     "AddonImage",

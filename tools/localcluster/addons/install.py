@@ -34,6 +34,10 @@ NEEDS: Final[dict[str, tuple[str, ...]]] = {"envoy-gateway": ("dns", "gateway-ap
 """Add-ons that come with another."""
 FROM_SOURCE: Final = ("gateway-api", "envoy-gateway")
 """Add-ons whose objects are read from their Go modules, which only the local provider has."""
+ALL: Final = "all"
+"""The name of all of them that a provider can install."""
+PUBLISHED: Final = tuple(name for name in ARTIFACTS if name not in FROM_SOURCE)
+"""What that means for the other providers."""
 TRAEFIK_ADDRESS: Final = "10.96.0.80"
 S3_ADDRESS: Final = "10.96.0.90"
 ENVOY_ADDRESS: Final = "10.96.0.81"
@@ -58,18 +62,27 @@ class Command(Protocol):
         """Run it with these arguments and return what it prints."""
 
 
-def merge(recorded: Iterable[str], wanted: Iterable[str]) -> list[str]:
+def merge(
+    recorded: Iterable[str], wanted: Iterable[str], *, possible: Iterable[str] = tuple(ARTIFACTS)
+) -> list[str]:
     """Return all add-ons that the cluster should have, in the order of installation.
+
+    Args:
+        recorded: What it was given before.
+        wanted: What is asked for now; ``all`` among them asks for all that is possible.
+        possible: What the provider can install.
 
     Raises:
         LocalClusterError: One of them is unknown.
     """
     names = {*recorded, *wanted}
+    if ALL in names:
+        names = names - {ALL} | set(possible)
     names |= {need for name in names for need in NEEDS.get(name, ())}
     unknown = ", ".join(sorted(names - set(ARTIFACTS)))
     if unknown:
         raise LocalClusterError(
-            f"unknown add-on {unknown}: expected some of {', '.join(ARTIFACTS)}"
+            f"unknown add-on {unknown}: expected {ALL}, or some of {', '.join(ARTIFACTS)}"
         )
     return [name for name in ARTIFACTS if name in names]
 
