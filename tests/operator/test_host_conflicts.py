@@ -82,8 +82,8 @@ async def test_routes_that_serve_go_when_an_older_one_asks_for_the_host(bench: B
     bench.edit(model=OTHER, rollout={"steps": [{"weight": 50}, {"weight": 100}]})
     await bench.until("Analyzing", 50)
     assert {name for kind, name in bench.cluster.objects if kind == "Ingress"} == {
-        "fraud",
-        "fraud-canary",
+        *("fraud", "fraud-canary"),
+        *("fraud.grpc", "fraud.grpc-canary"),
     }
     bench.put(older())
     await bench.rest()
