@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import socket
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Final
+
+import grpc
 
 from localcluster import versions
 from localcluster.namespaces import NODE_ADDRESS, connect
@@ -30,6 +31,8 @@ CONFIG_FILES: Final = {
 }
 """Each template with the place of the rendered file."""
 PROBE_TIMEOUT_S: Final = 5.0
+CRI_VERSION: Final = "/runtime.v1.RuntimeService/Version"
+"""A request without fields: https://github.com/kubernetes/cri-api."""
 SERVICES: Final = "10.96.0.0/16"
 ETCD: Final = "http://127.0.0.1:2379"
 
@@ -42,7 +45,7 @@ class Component:
         name: Its name in ``status``, and of its log file.
         argv: Program and arguments.
         probe: Where it says that it is ready: an http(s) address in the cluster's network,
-            or the path of a socket that must accept connections.
+            or the socket of a container runtime.
         config: A file whose change asks for a restart.
     """
 
@@ -62,13 +65,23 @@ class Component:
         """Ask the component once whether it is ready."""
         try:
             if self.probe.startswith("/"):
-                with socket.socket(socket.AF_UNIX) as connection:
-                    connection.settimeout(PROBE_TIMEOUT_S)
-                    connection.connect(self.probe)
-                    return True
+                return answers_kubelet(self.probe)
             return get_status(network_namespace, self.probe) == http.HTTPStatus.OK
         except (OSError, http.client.HTTPException):
             return False
+
+
+def answers_kubelet(container_runtime: str) -> bool:
+    """Tell whether a container runtime is ready for a kubelet, which would end if it was not.
+
+    It takes connections a second before that, and longer on a busy machine.
+    """
+    with grpc.insecure_channel(f"unix:{container_runtime}") as channel:
+        try:
+            channel.unary_unary(CRI_VERSION)(b"", timeout=PROBE_TIMEOUT_S)
+        except grpc.RpcError:
+            return False
+    return True
 
 
 def get_status(network_namespace: Path, url: str) -> int:

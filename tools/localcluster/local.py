@@ -156,19 +156,21 @@ class LocalProvider:
         self._ensure_all(clients)
 
     def _start_node(self, kubernetes: Path, containerd: Path, pause: Future[None]) -> None:
-        runtime, *rest = components.node(self.paths, kubernetes, containerd)
+        runtime, kubelet, proxy = components.node(self.paths, kubernetes, containerd)
         self._ensure_all([runtime], path=str(containerd))
         pause.result()
         if versions.PAUSE_IMAGE not in self._containerd.images():
             self._load_built(versions.PAUSE_IMAGE, versions.PAUSE)
         began = dt.datetime.now(dt.UTC)
-        restarted = self._ensure_all(rest)
+        restarted = self._ensure_all([kubelet])
         # What a kubelet wrote before it died says nothing, and a new one may reset the GPUs.
         since = began if "kubelet" in restarted else LONG_AGO
         if not wait_until(lambda: self._is_node_ready(since), NODE_TIMEOUT_S, 0.3):
             raise LocalClusterError(
                 f"the node was not ready after {NODE_TIMEOUT_S:.0f} s; see {self.paths.logs}/kubelet.log"
             )
+        # Started before its node has an address, it would end as soon as that has one.
+        self._ensure_all([proxy])
 
     def _ensure_all(self, wanted: Sequence[Component], path: str = "") -> list[str]:
         """Start what does not run, wait until it is ready, and return the names of the started."""
