@@ -61,6 +61,10 @@ bench: setup ## Measure the runtime beside its peers, half an hour; writes bench
 bench-analysis: setup ## Simulate 1,000 canaries in each of many cells, half an hour
 	@$(PYTHON) benchmarks/analysis/bench.py
 
+.PHONY: bench-routes
+bench-routes: up ## How soon each proxy follows a change of weights, a quarter of an hour
+	@PYTHONPATH=tests $(PYTHON) benchmarks/routes/bench.py
+
 .PHONY: soak
 soak: setup ## Ten minutes of load, reloads, vanishing clients and malformed requests
 	@$(PYTHON) benchmarks/runtime/soak.py

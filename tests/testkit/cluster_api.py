@@ -122,6 +122,8 @@ class Api:
                 stream.raise_for_status()
                 for line in stream.iter_lines():
                     event = json.loads(line)
+                    if event["type"] == "ERROR":
+                        break  # the API server ends this watch before its time; another follows
                     yield None if event["type"] == "DELETED" else event["object"]
 
     def until(

@@ -7,6 +7,7 @@ import pytest
 from testkit.cluster_api import revision_of, state_of
 from testkit.cluster_lab import Lab, Served
 from testkit.cluster_proxies import PROFILES, Profile, ask_many
+from testkit.cluster_shifts import Shifts, last_answer_s
 from testkit.cluster_traffic import Load
 
 pytestmark = [pytest.mark.cluster, pytest.mark.together, pytest.mark.timeout(3600)]
@@ -41,12 +42,15 @@ def test_a_lost_candidate_costs_its_callers_little(
             load.until_answered_by(candidate)
         figures[f"{profile}: without the candidate's pod"] = _told(load, {503})
 
-        with Load(served.route) as load:
+        with Load(served.route) as load, Shifts(served) as shifts:
+            load.until_answered_by(candidate)
             served.command(f"abort@{candidate}#1")
             served.until(lambda seen: state_of(seen) == "RolledBack")
             lab.api.until_gone("Service", served.namespace, candidate)
             assert ask_many(served.route, REQUESTS).keys() == {stable}
         assert load.failed == []
+        lasted_s = last_answer_s(load.samples, candidate, shifts.written_at(candidate, 0))
+        figures[f"{profile}: last answer of a candidate without weight"] = f"{lasted_s:.2f} s"
 
 
 def _replace_service(served: Served, name: str) -> None:
