@@ -18,8 +18,8 @@ import pytest
 from testkit.cluster_lab import Bench, Lab, open_lab
 
 TIMEOUT_S: Final = 600
-LAST: Final = "fleet"
-"""Tests with this fixture switch the chart's operator off, so that they come last."""
+LAST: Final = frozenset({"fleet", "example"})
+"""Tests with such a fixture switch the chart's operator off, so that they come last."""
 NETWORK: Final = "lab"
 """From this fixture on the session is inside the cluster's network."""
 TOGETHER: Final = "together"
@@ -89,7 +89,7 @@ def _turn(item: pytest.Item) -> int:
     Those that run in threads are reported when the ones beside them are through.
     """
     names = getattr(item, "fixturenames", ())
-    if LAST in names:
+    if LAST.intersection(names):
         return 3
     if item.get_closest_marker(TOGETHER):
         return 2

@@ -102,6 +102,22 @@ class Lab:
         found = self.api.need("Service", namespace, service)
         return f"{found['spec']['clusterIP']}:{port}"
 
+    def bucket(self) -> S3Store:
+        """Return the bucket that models are served from."""
+        return S3Store(
+            BUCKET,
+            endpoint=f"http://{self.address('s3', 's3', 9000)}",
+            virtual_hosted_style_request=False,
+            client_options={"allow_http": True},
+            **_credentials(self.api.need("Secret", "s3", SECRET)),
+        )
+
+    def give_credentials(self, namespace: str, name: str) -> None:
+        """Create the Secret with which pods of a namespace read from the bucket."""
+        kept = self.api.need("Secret", "s3", SECRET)["data"]
+        data = {key: value for key, value in kept.items() if key != "AWS_ENDPOINT_URL"}
+        self.api.create("Secret", namespace, {"metadata": {"name": name}, "data": data})
+
     @contextmanager
     def bench(self, hint: str) -> Iterator["Bench"]:
         """Lend a namespace with the credentials of the bucket; nobody waits for its end."""
@@ -113,9 +129,7 @@ class Lab:
             self.api.delete("Namespace", "", name)
 
     def _furnish(self, name: str) -> "Bench":
-        kept = self.api.need("Secret", "s3", SECRET)["data"]
-        data = {key: value for key, value in kept.items() if key != "AWS_ENDPOINT_URL"}
-        self.api.create("Secret", name, {"metadata": {"name": SECRET}, "data": data})
+        self.give_credentials(name, SECRET)
         return Bench(self, name, self.address("traefik", "traefik", 80))
 
 
@@ -301,14 +315,7 @@ def _install(lab: Lab, digest: str) -> None:
 
 def _upload(lab: Lab, folder: Path, prefix: str) -> None:
     write_artifacts(folder)
-    secret = lab.api.need("Secret", "s3", SECRET)
-    store = S3Store(
-        BUCKET,
-        endpoint=f"http://{lab.address('s3', 's3', 9000)}",
-        virtual_hosted_style_request=False,
-        client_options={"allow_http": True},
-        **_credentials(secret),
-    )
+    store = lab.bucket()
     for path in sorted(folder.rglob("*.*")):
         store.put(f"{prefix}/{path.relative_to(folder)}", path)
 
