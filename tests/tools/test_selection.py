@@ -122,7 +122,9 @@ def test_a_name_that_could_leave_the_cache_is_refused(tmp_path: Path, name: str)
 
 def test_addons_are_remembered_and_ordered() -> None:
     assert addons.merge(["s3"], ["traefik", "dns", "s3"]) == ["dns", "traefik", "s3"]
-    with pytest.raises(LocalClusterError, match="unknown add-on redis: expected all, or some of dns"):
+    with pytest.raises(
+        LocalClusterError, match="unknown add-on redis: expected all, or some of dns"
+    ):
         addons.merge([], ["redis"])
 
 

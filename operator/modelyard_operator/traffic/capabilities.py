@@ -110,10 +110,12 @@ def refused(spec: ModelDeploymentSpec, proxy: Proxy) -> tuple[str, ...]:
     """Return the sentences that hold a strict exposure back.
 
     What is left at its default is nobody's wish, and of a proxy that is not there nothing is known.
+    Requests that are encrypted with the Gateway's certificate are no worse off than asked for.
     """
     if not (spec.exposure.strict and proxy.routed) or proxy.problem is not None:
         return ()
-    lost = [name for name in _lost(proxy) if _wished(spec, name)]
+    met = {TLS} if proxy.found.encrypted else set()
+    lost = [name for name in _lost(proxy) if _wished(spec, name) and name not in met]
     gaps = [_sentence(name, proxy) for name in lost]
     return (*gaps, *_canary_cookie_gaps(spec.rollout, proxy))
 

@@ -70,6 +70,9 @@ def test_a_gateway_that_takes_no_certificate_has_its_own(profile: Profile, why: 
     takes = replace(proxy, found=GatewayView(takes_listeners=True))
     assert not any(gap.startswith("exposure.tls") for gap in unsupported(spec, takes))
     assert not any(gap.startswith("exposure.tls") for gap in gaps(**GATEWAY))
+    assert any(gap.startswith("exposure.tls") for gap in refused(spec, proxy))
+    own = replace(proxy, found=GatewayView(encrypted=True))
+    assert not any(gap.startswith("exposure.tls") for gap in refused(spec, own))
 
 
 def test_a_gateway_that_auto_has_passed_over_is_said() -> None:
