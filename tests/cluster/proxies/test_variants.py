@@ -20,6 +20,7 @@ STEP: Final = 25
 ROLLOUT: Final = {
     "steps": [{"weight": STEP, "pause": "Manual"}, {"weight": 100}],
     "bakeSeconds": 0,
+    "analysis": {"minSamples": 1, "metrics": [{"name": "errors", "builtin": "Errors"}]},
 }
 
 
