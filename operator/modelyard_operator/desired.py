@@ -63,9 +63,8 @@ def desired_state(observed: Observed, settings: OperatorSettings, now: datetime)
     rollout = decide(ask, before, world, now) if ask.target else before or Rollout()
     routes_to = backends(rollout, world, testers=bool(spec.rollout.match))
     variants = plan_variants(observed, settings, proxy, now)
-    asked = spec.rollout
     traffic = TrafficPlan(
-        observed.exposure, proxy, routes_to, asked.match, variants.weights, asked.stickiness
+        observed.exposure, proxy, routes_to, ask.spec.match, variants.weights, ask.spec.stickiness
     )
     rolled = _running(observed, rollout, world, ask, target)
     running = (*rolled, *variants.running)
