@@ -189,7 +189,6 @@ class PrivateOperator:
             "KUBECONFIG": str(config),
             f"{prefix}NAMESPACES": json.dumps([self.namespace]),
             f"{prefix}POD_NAME": name,
-            f"{prefix}POD_NAMESPACE": self.namespace,
             f"{prefix}HTTP_PORT": str(self._health_port),
             f"{prefix}METRICS_PORT": str(metrics_port),
         }

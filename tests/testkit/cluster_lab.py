@@ -88,7 +88,9 @@ class Lab:
         """The environment that the chart gives to the operator."""
         workload = self.api.need("Deployment", OPERATOR_NAMESPACE, OPERATOR)
         (container,) = workload["spec"]["template"]["spec"]["containers"]
-        return {one["name"]: one["value"] for one in container["env"] if "value" in one}
+        given = {one["name"]: one["value"] for one in container["env"] if "value" in one}
+        # Network policies name it, and must stay as they are when another operator takes over.
+        return {**given, "MODELYARD_OPERATOR_POD_NAMESPACE": OPERATOR_NAMESPACE}
 
     def operator_rss(self) -> int:
         """Resident memory of the chart's operator in bytes, as it tells itself."""
