@@ -75,7 +75,7 @@ EVERYTHING: Final = {"MODELYARD_CHAOS": "1"}
 CHAOS: Final = (
     Part("rollout machine", (*PYTEST, ROLLOUT), MANY_EXAMPLES),
     Part("property tests", (*PYTEST, *APART, "tests/operator", *BATCHING), MANY_EXAMPLES),
-    Part("cluster up", (*LOCALCLUSTER, "up", "--addons", ADDONS)),
+    Part("cluster up", (*LOCALCLUSTER, "up", "--addons", "all")),
     # One after the other: together they would wait for processors, and fail by the clock.
     Part("rollouts in a row", (*PYTEST, "tests/cluster/test_rollouts.py"), EVERYTHING),
     Part("bad canaries", (*PYTEST, "tests/cluster/test_bad_canaries.py"), EVERYTHING),
