@@ -44,6 +44,7 @@ CHILD_KINDS: Final = (
 )
 MERGE: Final = "application/merge-patch+json"
 WATCH_S: Final = 60.0
+GONE_S: Final = 240.0
 
 
 def credentials(kubeconfig: Path) -> tuple[str, ssl.SSLContext]:
@@ -141,7 +142,8 @@ class Api:
         seen = json.dumps((last or {}).get("status"), indent=1)
         raise AssertionError(f"{kind} {namespace}/{name} after {timeout_s:.0f} s: {seen}")
 
-    def until_gone(self, kind: str, namespace: str, name: str, timeout_s: float = WATCH_S) -> None:
+    def until_gone(self, kind: str, namespace: str, name: str, timeout_s: float = GONE_S) -> None:
+        """Wait until an object has been collected; many others may be before it."""
         for seen in self.watch(kind, namespace, name, timeout_s):
             if seen is None:
                 return

@@ -159,6 +159,9 @@ def control_plane(paths: ClusterPaths, kubernetes: Path) -> list[Component]:
                 "--allocate-node-cidrs",
                 "--cluster-cidr=10.88.0.0/16",
                 f"--service-cluster-ip-range={SERVICES}",
+                # By itself it asks 20 times a second: too few to collect what many tests leave at once.
+                "--kube-api-qps=200",
+                "--kube-api-burst=400",
                 # Autoscaling at the speed of a test.
                 "--horizontal-pod-autoscaler-sync-period=5s",
                 "--horizontal-pod-autoscaler-initial-readiness-delay=5s",
