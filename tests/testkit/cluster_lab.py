@@ -43,7 +43,7 @@ BUCKET: Final = "models"
 READY_S: Final = 150.0
 ANSWERED_S: Final = 60.0
 EVENT_S: Final = 5.0
-WORKERS: Final = 8
+WORKERS: Final = 4
 
 
 @dataclass(frozen=True)
