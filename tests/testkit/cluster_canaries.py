@@ -2,15 +2,14 @@
 
 import json
 import re
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import httpx
 
+from testkit.beside import Beside
 from testkit.cluster_api import Manifest, revision_of, state_of
 from testkit.cluster_lab import Bench, Served
 from testkit.cluster_models import merge
@@ -75,7 +74,7 @@ class BadVersion:
 
 
 @dataclass
-class Meter:
+class Meter(Beside):
     """Watches what the pods of candidates have answered, themselves: the most that each revision told.
 
     Attributes:
@@ -87,23 +86,6 @@ class Meter:
     served: Served
     stable: str
     asked: dict[str, float] = field(default_factory=dict)
-    _stop: threading.Event = field(default_factory=threading.Event)
-    _thread: threading.Thread | None = None
-
-    def __enter__(self) -> Self:
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._stop.set()
-        if self._thread:
-            self._thread.join()
 
     def _run(self) -> None:
         while not self._stop.wait(0.5):

@@ -1,15 +1,14 @@
 """From the write of a weight to what clients see of it."""
 
-import threading
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from modelyard_operator.resources import names
 from modelyard_operator.traffic.ingress import backend_of, canary_weight_of
+from testkit.beside import Beside
 from testkit.cluster_api import Manifest
 from testkit.cluster_lab import Served
 from testkit.cluster_traffic import Sample
@@ -19,7 +18,7 @@ WATCH_S: Final = 2.0
 
 
 @dataclass
-class Shifts:
+class Shifts(Beside):
     """Notes when the API server tells of new weights in a model's route, in a thread of its own.
 
     Attributes:
@@ -30,23 +29,6 @@ class Shifts:
 
     served: Served
     written: list[tuple[float, Mapping[str, int]]] = field(default_factory=list)
-    _stop: threading.Event = field(default_factory=threading.Event)
-    _thread: threading.Thread | None = None
-
-    def __enter__(self) -> Self:
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._stop.set()
-        if self._thread:
-            self._thread.join()
 
     def written_at(self, revision: str, weight: int) -> float:
         """Return when a revision was given a percent for the last time."""
@@ -58,10 +40,9 @@ class Shifts:
         return moments[-1]
 
     def _run(self) -> None:
-        name = self.served.name
-        gateway = self.served.get()["spec"]["exposure"]["dialect"] == "Gateway"
-        where = ("HTTPRoute", name) if gateway else ("Ingress", names.canary_ingress(name))
-        kind, name = where
+        kind, name = "Ingress", names.canary_ingress(self.served.name)
+        if self.served.get()["spec"]["exposure"]["dialect"] == "Gateway":
+            kind, name = "HTTPRoute", self.served.name
         while not self._stop.is_set():
             for seen in self.served.api.watch(kind, self.served.namespace, name, WATCH_S):
                 at, now = time.monotonic(), _weights(seen)
