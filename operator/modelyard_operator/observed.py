@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from modelyard_operator.analysis.findings import Findings
@@ -22,6 +23,7 @@ from modelyard_operator.spec import AcceleratorSpec, ExposureSpec, ModelDeployme
 from modelyard_operator.traffic.capabilities import splits
 from modelyard_operator.traffic.conflicts import Conflict, conflict_problem, without_lost
 from modelyard_operator.traffic.dialects import live_routes, read_routes
+from modelyard_operator.traffic.plan import LiveRoutes
 from modelyard_operator.traffic.proxy import GatewayView, Problem, Proxy, Routed, resolve_proxy
 
 Manifest = dict[str, Any]
@@ -74,6 +76,11 @@ class Observed:
             if kind == "ControllerRevision" and variant_of(child) == variant
         )
         return tuple(sorted(records, key=lambda revision: revision.number, reverse=True))
+
+    @cached_property
+    def live_routes(self) -> Mapping[str, LiveRoutes]:
+        """What the routes of each dialect say that there are objects of."""
+        return live_routes(self.model_deployment.name, self.children)
 
     @property
     def workloads(self) -> dict[str, Manifest]:
@@ -153,7 +160,7 @@ class Observed:
         """Return the proxy that the routes are written for."""
         traffic = self.model_deployment.status.get("traffic") or {}
         settled = self.settled(now)
-        live = live_routes(self.model_deployment.name, self.children)
+        live = self.live_routes
         before = Routed(
             resolved=traffic.get("dialect"),
             profile=traffic.get("profile"),

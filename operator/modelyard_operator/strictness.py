@@ -13,7 +13,6 @@ from modelyard_operator.observed import Observed
 from modelyard_operator.settings import OperatorSettings
 from modelyard_operator.spec import ExposureSpec
 from modelyard_operator.traffic.capabilities import refused
-from modelyard_operator.traffic.dialects import live_routes
 
 
 class FeaturesUnsupportedError(InvalidSpecError):
@@ -52,7 +51,7 @@ def _last_good(observed: Observed) -> ExposureSpec:
     owner = observed.model_deployment
     asked = owner.spec.exposure
     known = (owner.status.get("traffic") or {}).get("exposure")
-    if known is None and live_routes(owner.name, observed.children):
+    if known is None and observed.live_routes:
         return asked  # they were written before anybody took note
     provided = {
         "auth": asked.auth,

@@ -23,7 +23,6 @@ from modelyard_operator.running import Running
 from modelyard_operator.settings import OperatorSettings
 from modelyard_operator.spec import ModelDeployment, VariantSpec
 from modelyard_operator.traffic.capabilities import carries_variants
-from modelyard_operator.traffic.dialects import live_routes
 from modelyard_operator.traffic.proxy import Proxy
 
 
@@ -104,8 +103,8 @@ def plan_variants(
 
 def routed_variants(observed: Observed) -> dict[str, int]:
     """Return the percent of all requests that the live routes give to revisions of variants."""
-    live = live_routes(observed.model_deployment.name, observed.children)
-    return {name: weight for routes in live.values() for name, weight in routes.variants.items()}
+    live = observed.live_routes.values()
+    return {name: weight for routes in live for name, weight in routes.variants.items()}
 
 
 def _variant(observed: Observed, settings: OperatorSettings, asked: VariantSpec) -> Variant:
@@ -175,7 +174,7 @@ def _why_not(
 
 def _in_use(observed: Observed, found: Iterable[Variant], now: datetime) -> Iterator[str]:
     """Live revisions that may get a request: all of them until the proxies have followed."""
-    live = live_routes(observed.model_deployment.name, observed.children).values()
+    live = observed.live_routes.values()
     followed = observed.settled(now) and not any(routes.problem for routes in live)
     named = {name for routes in live for name in routes.variants}
     named |= {one.serving for one in found if one.serving}

@@ -79,12 +79,12 @@ CAPABILITIES: Final[Mapping[Profile, Mapping[str, Support]]] = MappingProxyType(
 
 def splits(proxy: Proxy) -> bool:
     """Tell whether traffic can be divided."""
-    return proxy.routed and CAPABILITIES[proxy.profile][STEPS] == "native"
+    return proxy.routed and has(proxy, STEPS)
 
 
 def carries_variants(proxy: Proxy) -> bool:
     """Tell whether more than two revisions can get requests."""
-    return proxy.routed and CAPABILITIES[proxy.profile][VARIANTS] == "native"
+    return proxy.routed and has(proxy, VARIANTS)
 
 
 def has(proxy: Proxy, feature: str) -> bool:
@@ -147,7 +147,7 @@ def _lost(proxy: Proxy) -> list[str]:
         return [STEPS, MATCH, MATCH_COOKIE, STICKINESS, VARIANTS]
     row = CAPABILITIES[proxy.profile]
     lost = [name for name in row if row[name] == "no" and name != TLS]
-    takes = proxy.found.takes_listeners if proxy.dialect == "Gateway" else row[TLS] == "native"
+    takes = proxy.found.takes_listeners if proxy.dialect == "Gateway" else has(proxy, TLS)
     return lost if takes else [*lost, TLS]
 
 
@@ -156,7 +156,7 @@ def _why(feature: str, proxy: Proxy) -> str:
         return "there is no external route to divide"
     if proxy.profile == "none":
         return f"IngressClass {proxy.ingress_class or '(cluster default)'} has no profile"
-    if CAPABILITIES[proxy.profile][feature] == "native":
+    if has(proxy, feature):
         return "the Gateway lets nobody here add listeners (spec.allowedListeners)"
     return f"the profile {proxy.profile} does not have it"
 
