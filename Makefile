@@ -62,7 +62,8 @@ bench-analysis: setup ## Simulate 1,000 canaries in each of many cells, half an 
 	@$(PYTHON) benchmarks/analysis/bench.py
 
 .PHONY: bench-routes
-bench-routes: up ## How soon each proxy follows a change of weights, a quarter of an hour
+bench-routes: setup ## How soon each proxy follows a change of weights, a quarter of an hour
+	@$(PYTHON) -m localcluster up --addons all
 	@PYTHONPATH=tests $(PYTHON) benchmarks/routes/bench.py
 
 .PHONY: soak
@@ -75,7 +76,7 @@ chaos: setup ## Long property runs and the full crash matrix
 
 .PHONY: routes
 routes: setup ## Run the tests behind every proxy, half an hour; writes the table of docs/reference/routes.md
-	@$(PYTHON) -m localcluster up --addons dns,traefik,s3,metrics-server,gateway-api,envoy-gateway
+	@$(PYTHON) -m localcluster up --addons all
 	@MODELYARD_ROUTES=benchmarks/results/routes.json $(PYTHON) -m pytest -q tests/cluster/proxies
 	@$(PYTHON) tools/render_routes.py
 
