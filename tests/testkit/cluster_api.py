@@ -108,17 +108,22 @@ class Api:
     def watch(
         self, kind: str, namespace: str, name: str, timeout_s: float = WATCH_S
     ) -> Iterator[Manifest | None]:
-        """Yield the object as it is and each time it changes; None when it is not there."""
+        """Yield the object as it is and each time it changes; None when it is not there.
+
+        Each watch goes on from the list before it, so that no change between the two is missed:
+        https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes
+        """
         deadline = time.monotonic() + timeout_s
-        if self.get(kind, namespace, name) is None:
-            yield None
+        path, one = _path(kind, namespace), {"fieldSelector": f"metadata.name={name}"}
         while (left := deadline - time.monotonic()) > 0:
+            listed = _json(self._http.get(path, params=one))
+            yield next(({**item, "kind": kind} for item in listed["items"]), None)
             parameters: dict[str, str | int] = {
+                **one,
                 "watch": "1",
-                "fieldSelector": f"metadata.name={name}",
+                "resourceVersion": listed["metadata"]["resourceVersion"],
                 "timeoutSeconds": max(1, int(left)),
             }
-            path = _path(kind, namespace)
             with self._http.stream("GET", path, params=parameters, timeout=left + 5) as stream:
                 stream.raise_for_status()
                 for line in stream.iter_lines():

@@ -192,7 +192,9 @@ class PrivateOperator:
             f"{prefix}HTTP_PORT": str(self._health_port),
             f"{prefix}METRICS_PORT": str(metrics_port),
         }
-        self._process = FORKS.Process(target=_be_operator, args=(env, self.folder / f"{name}.log"))
+        log = self.folder / f"{name}.log"
+        # A daemon: one that a test forgot would keep this process from ending.
+        self._process = FORKS.Process(target=_be_operator, args=(env, log), daemon=True)
         self._process.start()
 
     @property

@@ -65,12 +65,12 @@ def test_an_example_is_served_behind_any_proxy(
         assert traffic["dialect"] == profile.exposure.get("dialect", "Ingress")
         _is_answered(route)
     finally:
+        operator.stop()
+        loop.close()
         lab.kubectl("delete", f"--filename={EXAMPLE}", "--ignore-not-found")
         # Its pods may take their time; by its routes the next one would know its dialect.
         for kind in ("Ingress", "HTTPRoute") if profile.gateway else ("Ingress",):
             lab.api.until_gone(kind, NAMESPACE, NAME)
-        operator.stop()
-        loop.close()
 
 
 def _defaults(profile: Profile) -> dict[str, str]:
