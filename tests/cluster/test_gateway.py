@@ -43,7 +43,7 @@ def reason(model_deployment: Manifest) -> str | None:
 def weights(served: Served) -> dict[str, float]:
     """Read the percentages of the live route's last rule, the one without a header."""
     route = served.api.need("HTTPRoute", served.namespace, served.name)
-    return {ref["name"]: ref["weight"] / 10 for ref in route["spec"]["rules"][-1]["backendRefs"]}
+    return {ref["name"]: ref["weight"] / 10 for ref in route["spec"]["rules"][0]["backendRefs"]}
 
 
 def test_a_rollout_and_a_rollback_lose_no_request(behind: tuple[str, Bench]) -> None:

@@ -65,5 +65,5 @@ def _weights(route: Manifest | None) -> dict[str, int]:
         return {}
     if route["kind"] == "Ingress":
         return {str(backend_of(route)): canary_weight_of(route)}
-    weights = {one["name"]: one["weight"] for one in route["spec"]["rules"][-1]["backendRefs"]}
+    weights = {one["name"]: one["weight"] for one in route["spec"]["rules"][0]["backendRefs"]}
     return {name: 100 * weight // sum(weights.values()) for name, weight in weights.items()}

@@ -4,8 +4,14 @@ HTTP and gRPC share the hosts. gRPC has no prefix of paths, so that its services
 beside the root. They go through the same HTTPRoute, since Traefik refuses a GRPCRoute of a host that an
 HTTPRoute has; the port's ``appProtocol`` says that it speaks HTTP/2.
 
+Rules that are always there come first, and the others follow: Envoy Gateway names Envoy's clusters by
+the positions of the rules, and a position that goes to another revision or protocol is asked by the old
+routes until Envoy has the new ones, which takes seconds. The order decides nothing: the rule with the
+longest path wins, then the one with the most headers.
+
 References:
     https://gateway-api.sigs.k8s.io/guides/backend-protocol/
+    https://gateway-api.sigs.k8s.io/reference/spec/#httprouterule
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,7 +27,7 @@ from modelyard_operator.traffic.shares import WHOLE
 Manifest = dict[str, Any]
 
 MAIN_RULE: Final = "main"
-"""The rule that the weights are read back from; the others follow it."""
+"""The rule that the weights are read back from."""
 REQUEST_TIMEOUT: Final = "HTTPRouteRequestTimeout"
 """Name of the feature in ``GatewayClass.status.supportedFeatures``."""
 
@@ -40,8 +46,22 @@ class _Entrance(NamedTuple):
     port: int
 
 
+class _Group(NamedTuple):
+    """Requests that are treated alike.
+
+    Attributes:
+        name: What the names of its rules end with.
+        shares: Per mille of them that each revision gets.
+        headers: Headers of which one is enough to belong to it; everybody does without any.
+    """
+
+    name: str
+    shares: Mapping[str, int]
+    headers: list[Manifest]
+
+
 def build_rules(plan: TrafficPlan) -> list[Manifest]:
-    """Build every rule, those that pin requests before the one that divides the rest.
+    """Build every rule, those that divide the requests before those that pin some of them.
 
     Args:
         plan: Who gets what; it has a primary.
@@ -49,18 +69,17 @@ def build_rules(plan: TrafficPlan) -> list[Manifest]:
     entrances = [_Entrance("", (plan.exposure.path,), PORT)]
     if plan.grpc_services:
         entrances.append(_Entrance("grpc-", plan.grpc_services, GRPC_PORT))
-    return [rule for entrance in entrances for rule in _rules_of(plan, entrance)]
+    return [_rule(group, entrance, plan.proxy) for group in _groups(plan) for entrance in entrances]
 
 
-def _rules_of(plan: TrafficPlan, entrance: _Entrance) -> Iterator[Manifest]:
-    """The whole of the requests that a rule pins: alone with a weight of 0 it would drop them."""
-    backends, proxy = plan.backends, plan.proxy
+def _groups(plan: TrafficPlan) -> Iterator[_Group]:
+    """The whole of the requests that are pinned: alone with a weight of 0 a backend drops them."""
+    yield _Group(MAIN_RULE, plan.shares, [])
+    backends = plan.backends
     if pins := _pins(plan):
-        yield _rule("pinned", entrance, {str(backends.canary): WHOLE}, proxy, headers=pins)
-    if plan.cookie and has(proxy, STICKINESS):
-        kept = [_cookie(plan.cookie, "never")]
-        yield _rule("kept", entrance, {str(backends.primary): WHOLE}, proxy, headers=kept)
-    yield _rule(MAIN_RULE, entrance, plan.shares, proxy)
+        yield _Group("pinned", {str(backends.canary): WHOLE}, pins)
+    if plan.cookie and has(plan.proxy, STICKINESS):
+        yield _Group("kept", {str(backends.primary): WHOLE}, [_cookie(plan.cookie, "never")])
 
 
 def _pins(plan: TrafficPlan) -> list[Manifest]:
@@ -88,26 +107,18 @@ def _cookie(name: str, value: str) -> Manifest:
     return {"type": "RegularExpression", "name": "Cookie", "value": expression}
 
 
-def _rule(
-    name: str,
-    entrance: _Entrance,
-    shares: Mapping[str, int],
-    proxy: Proxy,
-    *,
-    headers: list[Manifest] | None = None,
-) -> Manifest:
-    """Build one rule; of several headers one is enough."""
+def _rule(group: _Group, entrance: _Entrance, proxy: Proxy) -> Manifest:
     matches: list[Manifest] = [
         {"path": {"type": "PathPrefix", "value": path}} for path in entrance.paths
     ]
-    if headers:
-        matches = [{**match, "headers": [header]} for match in matches for header in headers]
+    if group.headers:
+        matches = [{**match, "headers": [one]} for match in matches for one in group.headers]
     rule: Manifest = {
-        "name": f"{entrance.prefix}{name}",
+        "name": f"{entrance.prefix}{group.name}",
         "matches": matches,
         "backendRefs": [
             {"name": service, "port": entrance.port, "weight": weight}
-            for service, weight in shares.items()
+            for service, weight in group.shares.items()
         ],
     }
     if proxy.profile == "envoy-gateway" or REQUEST_TIMEOUT in proxy.found.features:

@@ -50,7 +50,8 @@ def guard(rules: list[Manifest], plan: TrafficPlan, name: str) -> list[Manifest]
     """Return rules that only requests with credentials fit, and one for those without.
 
     Args:
-        rules: Rules of the route; those of other paths than its own stay as they are.
+        rules: Rules of the route, the one for everybody first; those of other paths than its own
+            stay as they are.
         plan: What the route is for.
         name: Name of the filter that answers strangers.
     """
@@ -67,8 +68,9 @@ def guard(rules: list[Manifest], plan: TrafficPlan, name: str) -> list[Manifest]
         "matches": [path],
         "filters": [{"type": "ExtensionRef", "extensionRef": reference}],
     }
-    everybody = next(rule for rule in rules if path in rule["matches"])
-    return [*guarded, {**everybody, "name": OPEN_RULE, "matches": exact}, answers]
+    everybody, opened = rules[0], {"name": OPEN_RULE, "matches": exact}
+    divides = sum("headers" not in rule["matches"][0] for rule in rules)
+    return [*guarded[:divides], {**everybody, **opened}, answers, *guarded[divides:]]
 
 
 def render_answer(plan: TrafficPlan, metadata: Manifest) -> Manifest:

@@ -1,5 +1,6 @@
 """A candidate without its Service, without its pod, and gone: what it costs its callers."""
 
+import time
 from typing import Final
 
 import pytest
@@ -8,10 +9,12 @@ from testkit.cluster_api import revision_of, state_of
 from testkit.cluster_lab import Lab, Served
 from testkit.cluster_proxies import PROFILES, Profile, ask_many
 from testkit.cluster_shifts import Shifts, last_answer_s
-from testkit.cluster_traffic import Load
+from testkit.cluster_traffic import TIMEOUT_S, Load
 
 pytestmark = [pytest.mark.cluster, pytest.mark.together, pytest.mark.timeout(3600)]
 
+READ_S: Final = 4.0
+"""Traefik reads its routes twice in that time."""
 STEPS: Final = [{"weight": 30, "pause": "Manual"}, {"weight": 100}]
 REQUESTS: Final = 100
 
@@ -29,6 +32,7 @@ def test_a_lost_candidate_costs_its_callers_little(
         with Load(served.route) as load:
             load.until_answered_by(candidate)
             _replace_service(served, candidate)
+            _until_read(load)
             load.until_answered_by(candidate)
         missing = set() if profile.falls_back else {500, 503}
         figures[f"{profile}: without the candidate's Service"] = _told(load, missing)
@@ -59,6 +63,14 @@ def _replace_service(served: Served, name: str) -> None:
     before = served.api.need(*where)["metadata"]["uid"]
     served.api.delete(*where)
     served.api.until(*where, lambda seen: seen["metadata"]["uid"] != before)
+
+
+def _until_read(load: Load) -> None:
+    """Wait until the proxy has read what is there now, and no request has failed since."""
+    begun = time.monotonic()
+    while time.monotonic() < max([begun, *(one.at for one in load.failed)]) + READ_S:
+        assert time.monotonic() < begun + TIMEOUT_S, load.failed[-3:]
+        time.sleep(load.pause_s)
 
 
 def _told(load: Load, allowed: set[int]) -> str:

@@ -66,8 +66,11 @@ def test_clients_stay_with_a_revision_and_testers_reach_theirs(lab: Lab, profile
         other = replace(served.route, headers={"Cookie": "tester=always-not"})
         assert stable in ask_many(other, PINNED)
 
-        served.command(f"abort@{candidate}#2")
-        served.until(lambda seen: state_of(seen) == "RolledBack")
+        with Load(tester) as load:
+            load.until_answered_by(candidate)
+            served.command(f"abort@{candidate}#2")
+            served.until(lambda seen: state_of(seen) == "RolledBack")
+        assert load.failed == [], "the way home costs a tester nothing"
         for client in (of_candidate, tester):
             assert ask_many(client, PINNED) == {stable: PINNED}
 

@@ -61,6 +61,7 @@ def test_a_rollout_divides_requests_and_cuts_no_stream(
             if not opened:
                 assert ask_many(pinned, PINNED) == {candidate: PINNED}
                 opened = [_open(streams, served.route, stable), _open(streams, pinned, candidate)]
+                testers = streams.enter_context(Load(pinned, threads=2))
             if weight == SPLITS[-1]:
                 assert ask_many(other.route, PINNED).keys() == {revision_of(other.get(), "stable")}
                 assert replace(served.route, host=bench.host("nobody")).ask().status != OK
@@ -76,6 +77,8 @@ def test_a_rollout_divides_requests_and_cuts_no_stream(
         load.until_answered_by(candidate)
         assert on_candidate.flows, on_candidate
         assert load.failed == []
+        assert testers.failed == []
+        assert {one.revision for one in testers.samples} == {candidate}
 
     figures[f"{profile}: candidate's requests of {REQUESTS}"] = {
         f"{weight} %": count[candidate] for weight, count in counts.items()

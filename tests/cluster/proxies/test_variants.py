@@ -77,6 +77,8 @@ def _beside_a_rollout(served: Served, load: Load, stable: str) -> dict[str, int]
     assert ask_many(served.route, 200).keys() == {stable, candidate}
     served.command(f"abort@{candidate}#1")
     served.until(lambda seen: "candidate" not in seen["status"])
+    served.edit_to(1)  # what serves: nothing but the variant keeps it from being ready
+    served.until_ready()
 
     _ask(served, 404)
     waits = served.until(lambda seen: condition(seen, "Ready").get("reason") == "VariantNotReady")

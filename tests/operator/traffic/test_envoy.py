@@ -58,7 +58,7 @@ def shown(rule: Manifest) -> list[list[str]]:
 )
 def test_who_shows_no_credentials_reaches_no_pod(auth: Any, headers: list[str]) -> None:
     answer, route, _ = render(auth=auth, match=MATCH)
-    pinned, main, open_to_all, strangers = route["spec"]["rules"]
+    main, open_to_all, strangers, pinned = route["spec"]["rules"]
     assert shown(main) == [[name] for name in headers]
     assert shown(pinned) == [["X-Canary", name] for name in headers]
     assert {one["path"]["value"] for one in (*main["matches"], *pinned["matches"])} == {"/m"}

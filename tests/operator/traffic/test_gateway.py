@@ -82,7 +82,7 @@ def test_the_weights_are_read_back(backends: Backends, again: Backends) -> None:
 def test_variants_follow_the_pair_and_leave_it_readable() -> None:
     variants = {"fraud-v": 10, "fraud-w": 30}
     route, _ = render(match=MATCH, variants=variants)
-    pinned, main = route["spec"]["rules"]
+    main, pinned = route["spec"]["rules"]
     assert [(ref["name"], ref["weight"]) for ref in main["backendRefs"]] == [
         ("fraud-a", 450),
         ("fraud-b", 150),
@@ -107,7 +107,7 @@ def test_a_variant_that_was_taken_off_by_hand_has_no_share() -> None:
 def test_testers_reach_the_canary_whatever_its_weight() -> None:
     for weight in (0, 25, 100):
         route, _ = render(Backends("fraud-a", "fraud-b", weight), match=MATCH)
-        pinned, main = route["spec"]["rules"]
+        main, pinned = route["spec"]["rules"]
         assert pinned["matches"] == [
             {
                 "path": {"type": "PathPrefix", "value": "/m"},
@@ -135,7 +135,7 @@ COOKIES = (
 @pytest.mark.parametrize(("header", "matches"), COOKIES)
 def test_a_cookie_is_found_among_others(header: str, matches: bool) -> None:  # noqa: FBT001
     route, _ = render(match=[{"cookie": {"name": "kept", "value": "always"}}])
-    pinned = route["spec"]["rules"][0]
+    pinned = route["spec"]["rules"][1]
     (header_match,) = pinned["matches"][0]["headers"]
     assert (header_match["type"], header_match["name"]) == ("RegularExpression", "Cookie")
     for search in (re.fullmatch, re.search):  # Envoy does the one, Traefik the other
@@ -144,17 +144,17 @@ def test_a_cookie_is_found_among_others(header: str, matches: bool) -> None:  # 
 
 def test_either_pin_reaches_the_candidate() -> None:
     match = [*MATCH, {"cookie": {"name": "tester", "value": "b"}}]
-    pinned = render(match=match)[0]["spec"]["rules"][0]
+    pinned = render(match=match)[0]["spec"]["rules"][1]
     assert [one["headers"][0]["name"] for one in pinned["matches"]] == ["X-Canary", "Cookie"]
     view = GatewayView("generic")
-    pinned = render(match=match, view=view)[0]["spec"]["rules"][0]
+    pinned = render(match=match, view=view)[0]["spec"]["rules"][1]
     assert [one["headers"][0]["name"] for one in pinned["matches"]] == ["X-Canary"]
     rules = render(match=match[1:], view=view)[0]["spec"]["rules"]
     assert [rule["name"] for rule in rules] == ["main"]
 
 
 def test_clients_keep_the_revision_that_has_answered_them() -> None:
-    pinned, kept, main = render(match=MATCH, sticky=True)[0]["spec"]["rules"]
+    main, pinned, kept = render(match=MATCH, sticky=True)[0]["spec"]["rules"]
     header, cookie = (one["headers"][0] for one in pinned["matches"])
     assert header["name"] == "X-Canary", "a pin comes first"
     assert "modelyard-revision-b=always" in cookie["value"]
@@ -178,11 +178,32 @@ def test_nobody_is_held_to_a_revision_that_has_no_share(backends: Backends) -> N
     assert [rule["name"] for rule in rules] == ["main"]
 
 
+def rule_names(backends: Backends, **exposure: Any) -> list[str]:
+    rendered = render(backends, match=MATCH, sticky=True, path="/", **exposure)
+    (route,) = (one for one in rendered if one["kind"] == "HTTPRoute")
+    return [rule["name"] for rule in route["spec"]["rules"]]
+
+
+@pytest.mark.parametrize("auth", ["None", "APIKey"])
+def test_no_rule_takes_the_position_of_another(auth: str) -> None:
+    """For seconds the old routes would ask what stands there now, or speak the wrong protocol."""
+    life = [
+        Backends("fraud-a"),
+        *(Backends("fraud-a", "fraud-b", weight) for weight in (0, 1, 50, 100)),
+        Backends("fraud-b", "fraud-b", 100),
+        Backends("fraud-b"),
+    ]
+    seen = [rule_names(one, auth={"type": auth}) for one in life]
+    longest = max(seen, key=len)
+    assert len(longest) == len(seen[0]) + 4, "pinned and kept, for each protocol"
+    assert [longest[: len(one)] for one in seen] == seen
+
+
 def test_grpc_has_the_same_shares_and_pins_as_http() -> None:
     route, _ = render(path="/", match=MATCH)
     rules = route["spec"]["rules"]
-    assert [rule["name"] for rule in rules] == ["pinned", "main", "grpc-pinned", "grpc-main"]
-    http, grpc = rules[:2], rules[2:]
+    assert [rule["name"] for rule in rules] == ["main", "grpc-main", "pinned", "grpc-pinned"]
+    http, grpc = rules[::2], rules[1::2]
     for ours, theirs in zip(http, grpc, strict=True):
         assert theirs["backendRefs"] == [ref | {"port": 8081} for ref in ours["backendRefs"]]
         (header,) = (one.get("headers") for one in ours["matches"])
