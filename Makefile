@@ -43,7 +43,7 @@ demo: setup ## The main job from nothing, live: operator, model, canary, promoti
 
 .PHONY: up
 up: setup ## Start the local cluster with its add-ons, or repair it
-	@$(PYTHON) -m localcluster up --addons dns,traefik,s3,metrics-server
+	@$(PYTHON) -m localcluster up --addons all
 
 .PHONY: shell
 shell: setup ## A shell where the cluster's network, kubectl and helm are at hand
@@ -62,8 +62,7 @@ bench-analysis: setup ## Simulate 1,000 canaries in each of many cells, half an 
 	@$(PYTHON) benchmarks/analysis/bench.py
 
 .PHONY: bench-routes
-bench-routes: setup ## How soon each proxy follows a change of weights, a quarter of an hour
-	@$(PYTHON) -m localcluster up --addons all
+bench-routes: up ## How soon each proxy follows a change of weights, a quarter of an hour
 	@PYTHONPATH=tests $(PYTHON) benchmarks/routes/bench.py
 
 .PHONY: soak
@@ -75,8 +74,7 @@ chaos: setup ## Long property runs and the full crash matrix
 	@$(PYTHON) tools/testrun.py chaos
 
 .PHONY: routes
-routes: setup ## Run the tests behind every proxy, half an hour; writes the table of docs/reference/routes.md
-	@$(PYTHON) -m localcluster up --addons all
+routes: up ## Run the tests behind every proxy, half an hour; writes the table of docs/reference/routes.md
 	@MODELYARD_ROUTES=benchmarks/results/routes.json $(PYTHON) -m pytest -q tests/cluster/proxies
 	@$(PYTHON) tools/render_routes.py
 

@@ -30,7 +30,6 @@ ROLLOUT: Final = "tests/operator/rollout"
 APART: Final = (f"--ignore={ROLLOUT}", "--ignore=tests/cluster")
 """Files that other parts run; collecting them takes time in each process."""
 LOCALCLUSTER: Final = (sys.executable, "-m", "localcluster")
-ADDONS: Final = "dns,traefik,s3,metrics-server"
 
 
 @dataclass(frozen=True)
@@ -50,6 +49,7 @@ class Part:
     always: bool = True
 
 
+CLUSTER_UP: Final = Part("cluster up", (*LOCALCLUSTER, "up", "--addons", "all"))
 CHECK: Final = (
     Part("format", (str(BIN / "ruff"), "format", "--check", "--quiet", ".")),
     Part("lint", (str(BIN / "ruff"), "check", "--quiet", ".")),
@@ -62,7 +62,7 @@ CHECK: Final = (
     ),
 )
 CLUSTER: Final = (
-    Part("cluster up", (*LOCALCLUSTER, "up", "--addons", ADDONS)),
+    CLUSTER_UP,
     # After the cluster, which builds the S3 server that one of them fetches from.
     Part("rollout machine, long", (*PYTEST, ROLLOUT, "-m", "slow")),
     Part("slow tests", (*PYTEST, *SIDE_BY_SIDE, *APART, "-m", "slow")),
@@ -75,7 +75,7 @@ EVERYTHING: Final = {"MODELYARD_CHAOS": "1"}
 CHAOS: Final = (
     Part("rollout machine", (*PYTEST, ROLLOUT), MANY_EXAMPLES),
     Part("property tests", (*PYTEST, *APART, "tests/operator", *BATCHING), MANY_EXAMPLES),
-    Part("cluster up", (*LOCALCLUSTER, "up", "--addons", "all")),
+    CLUSTER_UP,
     # One after the other: together they would wait for processors, and fail by the clock.
     Part("rollouts in a row", (*PYTEST, "tests/cluster/test_rollouts.py"), EVERYTHING),
     Part("bad canaries", (*PYTEST, "tests/cluster/test_bad_canaries.py"), EVERYTHING),
