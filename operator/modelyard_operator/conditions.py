@@ -203,6 +203,11 @@ def _routes_settling(seen: Pass) -> tuple[str, str] | None:
     return None
 
 
+def _routes_behind(seen: Pass) -> tuple[str, str] | None:
+    """Said when time should have been enough: no status is written for what lasts a moment."""
+    return seen.observed.lag if seen.settled_at and seen.now >= seen.settled_at else None
+
+
 READY_CHECKS: Final[tuple[Check, ...]] = (
     _suspended,
     _rejected,  # its pods are gone, and with them what they said
@@ -215,6 +220,7 @@ READY_CHECKS: Final[tuple[Check, ...]] = (
     _dialect_changes,
     _routes_pending,
     _routes_settling,
+    _routes_behind,
 )
 AVAILABLE_CHECKS: Final[tuple[Check, ...]] = (_suspended, _nothing_serves, _nobody_let_in)
 ROUTES_CHECKS: Final[tuple[Check, ...]] = (
@@ -223,6 +229,7 @@ ROUTES_CHECKS: Final[tuple[Check, ...]] = (
     _not_routed,
     _dialect_changes,
     _routes_pending,
+    _routes_behind,
 )
 
 

@@ -24,7 +24,7 @@ from modelyard_operator.observed import Observed
 from modelyard_operator.settings import GatewayProfile, OperatorSettings
 from modelyard_operator.spec import GatewayRef
 from modelyard_operator.store import Store
-from modelyard_operator.traffic.proxy import GatewayView, Problem
+from modelyard_operator.traffic.proxy import Address, GatewayView, Problem
 
 Manifest = dict[str, Any]
 
@@ -131,6 +131,7 @@ class Gateways:
             takes_listeners=sets and _lets_in(answer.gateway, at_home=namespace == own),
             problem=_missing(BACKEND_TRAFFIC_POLICY.name) if lacks else None,
             absent=self.store.absent,
+            address=_address(answer.gateway, ref),
         )
 
     def _profile(self, gateway: Manifest, gateway_class: Manifest | None) -> GatewayProfile:
@@ -144,6 +145,20 @@ def asks_for_gateway(observed: Observed, now: datetime) -> datetime | None:
     view = observed.gateway
     missing = view is not None and view.problem is not None and not view.absent
     return now + RETRY if missing else None
+
+
+def _address(gateway: Manifest, ref: GatewayRef) -> Address | None:
+    """Where requests of a route can come in: without TLS where that is possible."""
+    listeners = [
+        one
+        for one in gateway["spec"].get("listeners") or ()
+        if one["protocol"] in {"HTTP", "HTTPS"} and (ref.section_name or one["name"]) == one["name"]
+    ]
+    addresses = gateway.get("status", {}).get("addresses") or ()
+    if not (listeners and addresses):
+        return None
+    first = min(listeners, key=lambda one: str(one["protocol"]))
+    return Address(addresses[0]["value"], first["port"], tls=first["protocol"] == "HTTPS")
 
 
 def _encrypted(gateway: Manifest, ref: GatewayRef) -> bool:

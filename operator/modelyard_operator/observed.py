@@ -48,6 +48,7 @@ class Observed:
         gateway: What was found out about the Gateway that the routes are attached to, if any is.
         refusal: Why the exposure is the last good one instead of what is asked for, if it is.
         conflicts: Hosts that an older ModelDeployment has.
+        lag: What the proxy has been seen not to have taken over yet of the live routes.
     """
 
     model_deployment: ModelDeployment
@@ -62,6 +63,7 @@ class Observed:
     gateway: GatewayView | None = None
     refusal: InvalidSpecError | None = None
     conflicts: tuple[Conflict, ...] = ()
+    lag: Problem | None = None
 
     @property
     def history(self) -> tuple[Revision, ...]:
@@ -150,11 +152,15 @@ class Observed:
         """What the user asks for, without the hosts that are another's."""
         return without_lost(self.model_deployment.spec.exposure, self.conflicts)
 
+    @property
+    def shifted(self) -> datetime | None:
+        """When a route was last written; None when none ever was."""
+        shifted = (self.model_deployment.status.get("traffic") or {}).get("lastShiftTime")
+        return datetime.fromisoformat(shifted) if shifted else None
+
     def settled(self, now: datetime) -> bool:
         """Tell whether the proxies have had time to follow the last change of a route."""
-        traffic = self.model_deployment.status.get("traffic") or {}
-        shifted = traffic.get("lastShiftTime")
-        return shifted is None or now >= datetime.fromisoformat(shifted) + SETTLE
+        return self.shifted is None or now >= self.shifted + SETTLE
 
     def proxy(self, settings: OperatorSettings, now: datetime) -> Proxy:
         """Return the proxy that the routes are written for."""
@@ -197,7 +203,7 @@ class Observed:
             primary=routes.backends.primary if proxy.routed else selected,
             canary=routes.backends.canary,
             canary_weight=routes.backends.weight,
-            followed=routes.problem is None,
+            followed=routes.problem is None and self.lag is None,
             selected=selected,
             splits=splits(proxy),
             judgement=self.findings.judgement,

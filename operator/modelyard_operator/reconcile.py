@@ -33,6 +33,7 @@ from modelyard_operator.inquiry import Inquiry, asks_again
 from modelyard_operator.kinds import ROUTE_KINDS
 from modelyard_operator.observed import Observed
 from modelyard_operator.plan import Plan
+from modelyard_operator.propagation import Propagation, asks_proxy
 from modelyard_operator.resources import labels
 from modelyard_operator.rollout.transitions import SETTLE
 from modelyard_operator.settings import OperatorSettings
@@ -67,6 +68,7 @@ class Reconciler:
         inquiry: What is asked for, and not watched.
         gateways: What is known of Gateways.
         callers: Who asks whether anybody can come in.
+        propagation: Who asks proxies whether they have the routes.
     """
 
     store: Store
@@ -76,6 +78,7 @@ class Reconciler:
     inquiry: Inquiry = field(init=False)
     gateways: Gateways = field(init=False)
     callers: Callers = field(init=False)
+    propagation: Propagation = field(init=False)
     _accepted: dict[tuple[Key, str, str], tuple[str, str]] = field(default_factory=dict)
     """What the API server made of our last apply: hash and resourceVersion, so that a form of its
     own is not taken for drift."""
@@ -84,6 +87,7 @@ class Reconciler:
         self.inquiry = Inquiry(self.cluster)
         self.gateways = Gateways(self.cluster, self.settings, self.store)
         self.callers = Callers(self.watch.scraper)
+        self.propagation = Propagation(self.watch.scraper, self.settings)
 
     async def reconcile(self, key: Key) -> float | None:
         """Bring one ModelDeployment's children to its spec and report its status.
@@ -129,6 +133,7 @@ class Reconciler:
         held = hold_back(known, self.settings, now)
         if held.refusal:
             known = await self.gateways.complete(held, now)  # the last good one may be elsewhere
+        known = await self.propagation.complete(known, now)
         return replace(known, locked_out=await self.callers.locked_out(known, now))
 
     async def _write_status(self, observed: Observed, plan: Plan, now: datetime) -> bool:
@@ -225,6 +230,7 @@ class Reconciler:
     def _forget(self, key: Key) -> None:
         self.store.references.forget(key)
         self.watch.forget(key)
+        self.propagation.forget(key)
         for place in [place for place in self._accepted if place[0] == key]:
             del self._accepted[place]
 
@@ -248,11 +254,10 @@ def orphans(observed: Observed, plan: Plan) -> Iterable[Manifest]:
 
 
 def _seconds_to_wake(observed: Observed, plan: Plan, now: datetime) -> float | None:
-    shifted = (observed.model_deployment.status.get("traffic") or {}).get("lastShiftTime")
-    settled = datetime.fromisoformat(shifted) + SETTLE if shifted else None
     moments = (
         plan.wake,
-        settled,
+        observed.shifted + SETTLE if observed.shifted else None,
+        asks_proxy(observed, now),
         observed.findings.due,
         asks_again(observed, now),
         asks_for_gateway(observed, now),

@@ -17,6 +17,9 @@ from modelyard_operator.runtime_contract import METRICS_PORT
 CONCURRENT: Final = 10
 """Requests that one call makes at once."""
 TIMEOUT_S: Final = 5.0
+PROXY_TIMEOUT: Final = aiohttp.ClientTimeout(total=1.0)
+REVISION_HEADER: Final = "X-Modelyard-Revision"
+"""Of every answer of the runtime: docs/reference/runtime-contract.md."""
 MAX_BYTES: Final = 4 << 20
 """Longest answer that is read; the runtime's own is a few hundred lines."""
 
@@ -80,6 +83,30 @@ class Scraper:
             raise
         metrics.SCRAPES.labels("success").inc()
         return text
+
+    async def answered_by(self, url: str, host: str) -> str | None:
+        """Ask a proxy on a connection of its own; return the revision that has answered.
+
+        Args:
+            url: Where the proxy listens, and the path.
+            host: Host that is asked for; its certificate is not looked at, nor is the answer.
+
+        Returns:
+            Empty when the answer names none; None without an answer.
+        """
+        headers = {"Host": host, "Connection": "close"}
+        try:
+            async with self.session.get(
+                url,
+                headers=headers,
+                allow_redirects=False,
+                ssl=False,
+                server_hostname=host if url.startswith("https") else None,
+                timeout=PROXY_TIMEOUT,
+            ) as response:
+                return response.headers.get(REVISION_HEADER, "")
+        except (aiohttp.ClientError, TimeoutError):
+            return None
 
     async def _read(self, url: str) -> str:
         try:

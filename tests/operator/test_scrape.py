@@ -23,6 +23,9 @@ class Server:
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         self.asked.append(request.path_qs)
+        if request.path == "/live":
+            said = {} if request.host == "nobody" else {"X-Modelyard-Revision": request.host}
+            return web.Response(headers=said)
         if request.path == "/moved":
             raise web.HTTPFound("/metrics")
         if request.path == "/large":
@@ -100,3 +103,14 @@ async def test_the_connections_live_as_long_as_the_context() -> None:
 
 async def test_an_address_of_ip_version_6_is_put_in_brackets(scraper: Scraper) -> None:
     assert await scraper.read_pods({"six": "::1"}, "/metrics") == {}
+
+
+async def test_a_proxy_is_asked_for_a_host(scraper: Scraper, server: Server) -> None:
+    url = f"http://127.0.0.1:{server.port}/live"
+    assert await scraper.answered_by(url, "fraud.example.com") == "fraud.example.com"
+    assert await scraper.answered_by(url, "nobody") == ""
+
+
+async def test_a_proxy_that_does_not_answer_names_nobody(scraper: Scraper, server: Server) -> None:
+    assert await scraper.answered_by("http://127.0.0.1:1/live", "a.x") is None
+    assert await scraper.answered_by(f"https://127.0.0.1:{server.port}/live", "a.x") is None

@@ -93,5 +93,14 @@ class LiveRoutes:
     written_for: Mapping[str, Any] = field(default_factory=dict)
     variants: Mapping[str, int] = field(default_factory=dict)
 
+    @property
+    def revisions(self) -> frozenset[str]:
+        """Those that get a share of the requests."""
+        pair = self.backends
+        shares = [(pair.primary, FULL - pair.weight), (pair.canary, pair.weight)]
+        return frozenset(
+            name for name, share in (*shares, *self.variants.items()) if name and share
+        )
+
 
 NO_ROUTES: Final = LiveRoutes(Backends())

@@ -23,6 +23,26 @@ NO_GATEWAY: Final = Problem(
 )
 
 
+class Address(NamedTuple):
+    """Where a proxy listens.
+
+    Attributes:
+        host: IP address or name.
+        port: Port of the listener.
+        tls: The listener speaks TLS.
+    """
+
+    host: str
+    port: int
+    tls: bool = False
+
+    @property
+    def url(self) -> str:
+        """Where a request goes, without a path."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
+
+
 @dataclass(frozen=True)
 class GatewayView:
     """What was found out about the Gateway that an exposure leads to.
@@ -34,6 +54,7 @@ class GatewayView:
         takes_listeners: It lets others add listeners, and with them certificates of their own.
         problem: Why no route can work with it.
         absent: Kinds that routes to it are made of, and that the operator could not list.
+        address: Where it listens; None while it does not say.
     """
 
     profile: GatewayProfile | None = None
@@ -42,6 +63,7 @@ class GatewayView:
     takes_listeners: bool = False
     problem: Problem | None = None
     absent: frozenset[str] = frozenset()
+    address: Address | None = None
 
 
 @dataclass(frozen=True)
