@@ -10,9 +10,12 @@ from testkit.operator_rollout import Cluster, Quality, Simulation, ask_for, seco
 A, B, C = "fraud-a", "fraud-b", "fraud-c"
 
 
-def served(*, replicas: int = 2, devices: int | None = None, **rollout: Any) -> Simulation:
+def served(
+    *, replicas: int = 2, devices: int | None = None, autoscaled: bool = False, **rollout: Any
+) -> Simulation:
     """A first revision that serves, and a log that begins now."""
-    sim = Simulation(ask_for(A, replicas=replicas, **rollout), Cluster(devices=devices))
+    cluster = Cluster(devices=devices, autoscaled=autoscaled)
+    sim = Simulation(ask_for(A, replicas=replicas, **rollout), cluster)
     sim.settle()
     sim.log.clear()
     return sim

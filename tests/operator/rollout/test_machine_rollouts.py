@@ -28,6 +28,17 @@ def test_recreate_stops_the_old_pods_first() -> None:
     assert sim.cluster.world().weights == {B: 100}
 
 
+def test_recreate_survives_a_crash_before_the_old_pods_are_stopped() -> None:
+    """Behind an autoscaler they go one pass later, and the new ones may be ready by then."""
+    sim = edited(served(replicas=1, autoscaled=True, strategy="Recreate"))
+    sim.reconcile()
+    sim.cluster.run_pods()
+    sim.reconcile(crash_after=0)
+    sim.reconcile()
+    assert sim.cluster.world().weights == {B: 100}
+    assert end(sim).stable == B
+
+
 def test_without_room_one_pod_at_a_time_makes_way_and_traffic_follows() -> None:
     sim = edited(served(replicas=3, devices=3, strategy="BlueGreen"))
     fewest = 3
