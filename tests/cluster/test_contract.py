@@ -1,6 +1,5 @@
-"""What a spec hands to its pods, seen through the route: hooks, keys, limits and golden requests."""
+"""What a spec hands to its pods, seen through the route: hooks, keys and limits."""
 
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -13,17 +12,14 @@ from tritonclient.grpc import InferenceServerClient, InferInput
 
 from testkit.cluster_api import Manifest, condition, is_ready, revision_of, state_of
 from testkit.cluster_lab import Bench, Served
-from testkit.cluster_traffic import OK, ROW, Answer, Load, Route, infer_body
+from testkit.cluster_traffic import OK, ROW, Answer, Load, Route
 
 pytestmark = pytest.mark.cluster
 
 HOOKS: Final = "hooks"
-GOLDEN: Final = "golden"
 KEY: Final = "a-key-of-alice"
 REACHES_S: Final = 20.0
 """Until an edit is in every pod: the kubelet is told, and the runtime looks once a second."""
-HOLD_S: Final = 12.0
-"""Long enough for the runtime to be started once more: that is no news."""
 
 
 def _config_map(name: str, **data: str) -> Manifest:
@@ -35,13 +31,6 @@ def _config_map(name: str, **data: str) -> Manifest:
 
 def _handler(factor: int) -> str:
     return f"def postprocess(outputs, ctx):\n    return {{'y': outputs['y'] * {factor}}}\n"
-
-
-def _golden(answer: float) -> str:
-    """One recorded request; version 1 answers 10 to it."""
-    output = {"name": "y", "datatype": "FP32", "shape": [1, 2], "data": [answer, answer]}
-    case = {"request": json.loads(infer_body()), "response": {"outputs": [output]}}
-    return json.dumps([case])
 
 
 def _until(ask: Callable[[], Answer], status: int) -> Answer:
@@ -173,53 +162,3 @@ def test_a_missing_secret_lets_nobody_in(model: Served) -> None:
     assert "nowhere" in condition(said, "Ready")["message"]
     _until(model.route.ask, 401)
     _until(replace(model.route, headers={"X-API-Key": KEY}).ask, 403)
-
-
-@pytest.fixture
-def verified(bench: Bench) -> Iterator[Served]:
-    """A model that answers its golden request as recorded."""
-    golden = _config_map(GOLDEN, verify_json=_golden(10.0))
-    bench.lab.api.create("ConfigMap", bench.namespace, golden)
-    requests = [{"configMapName": GOLDEN, "key": "verify.json"}]
-    served = bench.serve("verified", rollout={"verification": {"requests": requests}})
-    served.until_ready()
-    served.until_answered()
-    yield served
-    bench.lab.api.delete("ModelDeployment", bench.namespace, served.name)
-
-
-def test_a_candidate_that_disagrees_never_serves_and_a_promoted_pod_does(
-    verified: Served,
-) -> None:
-    first = verified.get()
-    stable = revision_of(first, "stable")
-    assert condition(first, "Verified")["status"] == "True"
-    with Load(verified.route) as load:
-        verified.edit_to(2)  # answers 20 where 10 is recorded
-        seen = verified.until(lambda one: one["status"]["rollout"]["state"] == "RolledBack")
-        time.sleep(HOLD_S)
-        later = verified.get()
-    assert load.failed == []
-    assert {sample.revision for sample in load.samples} == {stable}
-    for one in (seen, later):
-        ready, rollback = condition(one, "Ready"), one["status"]["rollout"]["lastRollback"]
-        assert (ready["status"], ready["reason"]) == ("False", "VerificationFailed")
-        assert condition(one, "Verified")["status"] == "False"
-        assert condition(one, "Stalled")["status"] == "True"
-        assert rollback["reason"] == "VerificationFailed"
-        assert "y" in rollback["message"]
-        assert revision_of(one, "stable") == stable
-        assert "candidate" not in one["status"]
-    # Recorded anew, the same model may come in.
-    verified.api.patch(
-        "ConfigMap", verified.namespace, GOLDEN, _config_map(GOLDEN, verify_json=_golden(20.0))
-    )
-    done = verified.until_ready()
-    assert condition(done, "Verified")["status"] == "True"
-    assert verified.route.version() == 2
-    (directives,) = [
-        json.loads(one["data"]["directives.json"])
-        for one in verified.all("ConfigMap")
-        if one["metadata"]["name"] == f"{revision_of(done, 'stable')}-directives"
-    ]
-    assert directives["verification"] == "Report"
