@@ -22,6 +22,7 @@ RESOURCES: Final[Mapping[str, str]] = {
     "Deployment": "apis/apps/v1/namespaces/{}/deployments",
     "Event": "api/v1/namespaces/{}/events",
     "Gateway": "apis/gateway.networking.k8s.io/v1/namespaces/{}/gateways",
+    "GatewayClass": "apis/gateway.networking.k8s.io/v1/gatewayclasses",
     "HTTPRoute": "apis/gateway.networking.k8s.io/v1/namespaces/{}/httproutes",
     "HorizontalPodAutoscaler": "apis/autoscaling/v2/namespaces/{}/horizontalpodautoscalers",
     "Ingress": "apis/networking.k8s.io/v1/namespaces/{}/ingresses",

@@ -38,6 +38,8 @@ TAG: Final = "dev"
 SLIM_IMAGE: Final = f"{RUNTIME_IMAGE}:{TAG}-slim"
 INGRESS_CLASS: Final = "nginx"
 PROXY_NAMESPACES: Final = ("traefik", "envoy-gateway-system")
+GENERIC: Final = "generic"
+"""A Gateway of Traefik whose class the operator is told to trust with the core of the API alone."""
 PROMETHEUS_NAMESPACE: Final = "monitoring"
 BUCKET: Final = "models"
 READY_S: Final = 150.0
@@ -282,6 +284,7 @@ def open_lab(folder: Path) -> Iterator[Lab]:
         prefix = f"tests/{uuid.uuid4().hex[:8]}"
         lab = Lab(provider, api, f"s3://{BUCKET}/{prefix}", executor)
         installed = executor.submit(_install, lab, digest)
+        _add_generic_gateway(lab)
         _upload(lab, folder, prefix)
         installed.result()
         yield lab
@@ -303,6 +306,7 @@ def _install(lab: Lab, digest: str) -> None:
         "runtime.image": f"{RUNTIME_IMAGE}:{TAG}-torch",
         "runtime.slimImage": SLIM_IMAGE,
         f"ingressClassProfiles.{INGRESS_CLASS}": "traefik-nginx",
+        f"gatewayClassProfiles.{GENERIC}": GENERIC,
         "proxyNamespaces": f"{{{','.join(PROXY_NAMESPACES)}}}",
         "prometheusNamespaces": f"{{{PROMETHEUS_NAMESPACE}}}",
         # The tag stays when the code changes; this makes the pod change with it.
@@ -313,6 +317,18 @@ def _install(lab: Lab, digest: str) -> None:
         *("--create-namespace", "--take-ownership", "--force-conflicts", "--wait", "--timeout=5m"),
         *(word for name, value in values.items() for word in ("--set-string", f"{name}={value}")),
     )
+
+
+def _add_generic_gateway(lab: Lab) -> None:
+    """Create a Gateway beside the public one of Traefik, where the cluster has that."""
+    public = lab.api.get("Gateway", "traefik", "public")
+    if public is None or lab.api.get("Gateway", "traefik", GENERIC):
+        return
+    controller = {"controllerName": "traefik.io/gateway-controller"}
+    meant = {"apiVersion": public["apiVersion"], "metadata": {"name": GENERIC}}
+    lab.api.create("GatewayClass", "", {**meant, "kind": "GatewayClass", "spec": controller})
+    spec = {**public["spec"], "gatewayClassName": GENERIC}
+    lab.api.create("Gateway", "traefik", {**meant, "kind": "Gateway", "spec": spec})
 
 
 def _upload(lab: Lab, folder: Path, prefix: str) -> None:

@@ -20,9 +20,11 @@ from typing import Any, Final, Self
 import pytest
 
 from modelyard_operator.settings import Profile as KnownAs
+from testkit.cluster_lab import GENERIC as GENERIC_GATEWAY
 from testkit.cluster_lab import Bench, Lab, Served
 from testkit.cluster_traffic import OK, REVISION, TIMEOUT_S, Route
 
+PUBLIC_GATEWAY: Final = "public"
 CLIENTS: Final = 4
 CONFIDENCE: Final = 0.999
 FILE: Final = "handler.py"
@@ -98,10 +100,10 @@ class Profile:
         return served
 
 
-def _of_gateway(proxy: KnownAs, namespace: str, *lacks: str) -> Profile:
-    reference = {"namespace": namespace, "name": "public"}
+def _of_gateway(proxy: KnownAs, namespace: str, *lacks: str, name: str = PUBLIC_GATEWAY) -> Profile:
+    reference = {"namespace": namespace, "name": name}
     exposure = {"dialect": "Gateway", "gatewayRef": reference}
-    return Profile(f"Gateway/{proxy}", proxy, exposure, (namespace, "public"), frozenset(lacks))
+    return Profile(f"Gateway/{proxy}", proxy, exposure, (namespace, name), frozenset(lacks))
 
 
 TIMEOUT: Final = "exposure.timeoutSeconds"
@@ -118,6 +120,8 @@ PROFILES: Final = (
     _of_gateway("envoy-gateway", "gateways"),
     _of_gateway("traefik", "traefik", TIMEOUT, TLS),
 )
+GENERIC: Final = _of_gateway("generic", "traefik", TIMEOUT, TLS, name=GENERIC_GATEWAY)
+"""Traefik, of which the operator is told that it knows nothing."""
 
 
 def ask_many(route: Route, count: int) -> Counter[str]:

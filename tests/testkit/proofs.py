@@ -45,8 +45,8 @@ def declared() -> Mapping[Cell, list[str]]:
     found = defaultdict(list)
     for path in sorted(FOLDER.glob("test_*.py")):
         for name, marks in _tests(path):
-            for profile in _profiles(marks):
-                for cell in cells_of(marks, profile):
+            for profile, more in _cases(marks):
+                for cell in cells_of([*marks, *more], profile):
                     found[cell].append(f"{path.name}::{name}")
     return found
 
@@ -73,7 +73,11 @@ def _tests(path: Path) -> Iterator[tuple[str, list[pytest.Mark]]]:
             yield name, getattr(function, "pytestmark", [])
 
 
-def _profiles(marks: Iterable[pytest.Mark]) -> Iterator[Any]:
+def _cases(marks: Iterable[pytest.Mark]) -> Iterator[tuple[Any, Iterable[pytest.Mark]]]:
+    """Yield the proxy of each case of a test, and the marks of that case alone."""
     for mark in marks:
-        if mark.name == "parametrize" and mark.args[0] == PARAMETER:
-            yield from mark.args[1]
+        if mark.name == "parametrize" and PARAMETER in {mark.args[0], mark.args[0][0]}:
+            for case in mark.args[1]:
+                given = getattr(case, "marks", ())
+                own = [getattr(one, "mark", one) for one in given]
+                yield (case.values[0] if own else case), own

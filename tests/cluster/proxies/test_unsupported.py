@@ -9,8 +9,9 @@ import pytest
 from modelyard_operator.traffic.capabilities import CAPABILITIES
 from testkit.cluster_api import Manifest, condition, revision_of
 from testkit.cluster_lab import Lab
-from testkit.cluster_proxies import PROFILES, Profile
+from testkit.cluster_proxies import GENERIC, PROFILES, Profile
 from testkit.cluster_traffic import Load
+from testkit.proofs import proves
 
 pytestmark = [pytest.mark.cluster, pytest.mark.together, pytest.mark.timeout(3600)]
 
@@ -41,8 +42,10 @@ ASKS: Final[Mapping[str, tuple[Manifest, Manifest]]] = {
 }
 """An edit that asks for a feature, and one that takes it back."""
 CASES: Final = [
-    pytest.param(profile, {name: ASKS[name] for name in lacks}, id=str(profile))
-    for profile in (*PROFILES, UNMAPPED)
+    pytest.param(
+        profile, {name: ASKS[name] for name in lacks}, id=str(profile), marks=proves(*lacks)
+    )
+    for profile in (*PROFILES, GENERIC, UNMAPPED)
     if (lacks := [name for name, cell in CAPABILITIES[profile.known_as].items() if cell == "no"])
 ]
 
@@ -56,6 +59,7 @@ def test_what_a_proxy_lacks_costs_production_nothing(
         served.until_answered()
         stable = revision_of(served.get(), "stable")
         with Load(served.route) as load:
+            load.until_answered_by(stable)
             for feature, (edit, undo) in asks.items():
                 served.edit(**edit)
                 served.edit_to(2)
