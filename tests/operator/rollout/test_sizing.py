@@ -83,17 +83,18 @@ def test_stable_lacks_what_has_made_room(replicas: int, changes: dict[str, Any],
 @pytest.mark.parametrize(
     ("weight", "ready", "has", "pods"),
     [
-        (25, {A: 3}, 3, 3),  # the candidate's pods have died since the decision
-        (25, {A: 3, B: 1}, 3, 2),
-        (0, {A: 3}, 3, 2),
-        (25, {A: 1}, 1, 2),
+        (25, {A: 3}, {A: 3}, 3),  # the candidate's pods have died since the decision
+        (25, {A: 3, B: 1}, {A: 3}, 2),
+        (0, {A: 3}, {A: 3}, 2),
+        (25, {A: 1}, {A: 1}, 2),
+        (25, {}, {}, 2),  # somebody has deleted stable's workload
     ],
 )
 def test_no_pod_of_stable_goes_while_it_answers_for_the_candidate(
-    weight: int, ready: dict[str, int], has: int, pods: int
+    weight: int, ready: dict[str, int], has: dict[str, int], pods: int
 ) -> None:
     rollout = rolling(S.WAITING_CAPACITY, weight=weight, given_up=2)
-    assert size(ASK, rollout, World(replicas={A: has}, ready=ready), A) == pods
+    assert size(ASK, rollout, World(replicas=has, ready=ready), A) == pods
 
 
 @pytest.mark.parametrize(
