@@ -200,8 +200,8 @@ class Yard:
             edit_to(served, BAD)
             ship.ended = served.until(lambda seen: state_of(seen) == "RolledBack", END_S)
             time.sleep(QUIET_S)  # it may be killed at what it tidies up, too
-        time.sleep(QUIET_S)
-        ship.writes = [write for one in operators for write in one.writes]
+            # Those of this time alone: nobody looks for a kill at a later one.
+            ship.writes = [write for one in operators for write in one.writes]
 
     @contextmanager
     def _relieved(self, ship: Ship, operator: PrivateOperator) -> Iterator[list[PrivateOperator]]:
