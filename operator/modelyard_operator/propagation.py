@@ -26,6 +26,8 @@ PATIENCE: Final = timedelta(seconds=60)
 """A proxy that is still behind then has other routes than ours, and the rollout goes on."""
 AT_ONCE: Final = 5
 """Requests of one question, each over a connection of its own: there may be several proxies."""
+ANY_LABEL: Final = "modelyard"
+"""Asked for where a host begins with a wildcard, which stands for any."""
 
 
 @dataclass
@@ -74,8 +76,10 @@ class Propagation:
         if where is None:
             return observed
         url = f"{where.url}{observed.exposure.path_prefix}{LIVE_PATH}"
-        asked = (self.scraper.answered_by(url, observed.exposure.hosts[0]) for _ in range(AT_ONCE))
-        answers = await asyncio.gather(*asked)
+        host = observed.exposure.hosts[0].replace("*", ANY_LABEL)
+        answers = await asyncio.gather(
+            *(self.scraper.answered_by(url, host) for _ in range(AT_ONCE))
+        )
         if all(answer is None for answer in answers):
             shift.over = True
             return observed

@@ -119,6 +119,13 @@ async def test_nobody_is_asked_without_an_address() -> None:
     assert proxy.questions == []
 
 
+async def test_a_wildcard_is_asked_for_one_of_its_hosts() -> None:
+    proxy = AnsweringProxy("fraud-a")
+    seen = routed(Backends("fraud-a"), hosts=["*.example.com"])
+    assert followed(await propagation(proxy).complete(seen, NOW))
+    assert {host for _, host in proxy.questions} == {"modelyard.example.com"}
+
+
 @pytest.mark.parametrize(("moment", "ready"), [(NOW, True), (NOW + SETTLE, False)])
 async def test_status_names_who_still_answers(moment: datetime, ready: bool) -> None:  # noqa: FBT001
     """After the time that is enough otherwise; no status is written for a moment."""
