@@ -7,7 +7,7 @@ import pytest
 from testkit.cluster_api import Manifest, revision_of, state_of
 from testkit.cluster_canaries import Meter
 from testkit.cluster_lab import Lab
-from testkit.cluster_proxies import GENERIC, PROFILES, Profile
+from testkit.cluster_proxies import WITH_GENERIC, Profile
 from testkit.cluster_traffic import Load
 from testkit.proofs import proves
 
@@ -23,7 +23,7 @@ ROLLOUT: Final = {
 
 
 @proves("rollout.shadow")
-@pytest.mark.parametrize("profile", [*PROFILES, GENERIC], ids=str)
+@pytest.mark.parametrize("profile", WITH_GENERIC, ids=str)
 def test_a_shadowed_candidate_gets_copies_and_no_request(lab: Lab, profile: Profile) -> None:
     def compared(seen: Manifest) -> bool:
         report = seen["status"]["rollout"].get("shadow", {})

@@ -9,7 +9,7 @@ import pytest
 
 from testkit.cluster_api import condition
 from testkit.cluster_lab import Lab, Served
-from testkit.cluster_proxies import GENERIC, PROFILES, TIMEOUT, Profile, Stream
+from testkit.cluster_proxies import TIMEOUT, WITH_GENERIC, Profile, Stream
 from testkit.cluster_traffic import OK, infer_body
 from testkit.proofs import proves
 
@@ -41,7 +41,7 @@ UNSUPPORTED: Final = "FeaturesUnsupported"
 
 
 @proves(TIMEOUT, "exposure.maxBodyBytes", "exposure.auth", "exposure.rateLimit")
-@pytest.mark.parametrize("profile", [*PROFILES, GENERIC], ids=str)
+@pytest.mark.parametrize("profile", WITH_GENERIC, ids=str)
 def test_a_guarded_model_is_as_strict_behind_every_proxy(lab: Lab, profile: Profile) -> None:
     with profile.bench(lab, "limits") as bench:
         keys = {"alice": ALICE["X-API-Key"], "bob": BOB["X-API-Key"]}

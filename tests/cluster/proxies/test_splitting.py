@@ -9,7 +9,7 @@ import pytest
 
 from testkit.cluster_api import Manifest, revision_of
 from testkit.cluster_lab import Lab, Served
-from testkit.cluster_proxies import GENERIC, PROFILES, Profile, Stream, ask_many, likely
+from testkit.cluster_proxies import WITH_GENERIC, Profile, Stream, ask_many, likely
 from testkit.cluster_traffic import OK, Load, Route
 from testkit.proofs import proves
 
@@ -41,7 +41,7 @@ LASTS_S: Final = 90 if CHAOS else 40
 
 
 @proves("rollout.steps", "rollout.match[].header")
-@pytest.mark.parametrize("profile", [*PROFILES, GENERIC], ids=str)
+@pytest.mark.parametrize("profile", WITH_GENERIC, ids=str)
 def test_a_rollout_divides_requests_and_cuts_no_stream(
     lab: Lab, figures: dict[str, object], profile: Profile
 ) -> None:

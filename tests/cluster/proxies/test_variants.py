@@ -7,7 +7,7 @@ import pytest
 from modelyard_operator.resources import labels
 from testkit.cluster_api import Manifest, condition, revision_of
 from testkit.cluster_lab import Lab, Served
-from testkit.cluster_proxies import GENERIC, PROFILES, VARIANTS, Profile, ask_many, likely
+from testkit.cluster_proxies import VARIANTS, WITH_GENERIC, Profile, ask_many, likely
 from testkit.cluster_traffic import Load
 from testkit.proofs import proves
 
@@ -25,7 +25,7 @@ ROLLOUT: Final = {
 
 
 @proves(VARIANTS)
-@pytest.mark.parametrize("profile", [*PROFILES, GENERIC], ids=str)
+@pytest.mark.parametrize("profile", WITH_GENERIC, ids=str)
 def test_a_variant_has_its_share_whatever_the_rollout_does(
     lab: Lab, figures: dict[str, object], profile: Profile
 ) -> None:
