@@ -149,11 +149,7 @@ def asks_for_gateway(observed: Observed, now: datetime) -> datetime | None:
 
 def _address(gateway: Manifest, ref: GatewayRef) -> Address | None:
     """Where requests of a route can come in: without TLS where that is possible."""
-    listeners = [
-        one
-        for one in gateway["spec"].get("listeners") or ()
-        if one["protocol"] in {"HTTP", "HTTPS"} and (ref.section_name or one["name"]) == one["name"]
-    ]
+    listeners = [one for one in _listeners(gateway, ref) if one["protocol"] in {"HTTP", "HTTPS"}]
     addresses = gateway.get("status", {}).get("addresses") or ()
     if not (listeners and addresses):
         return None
@@ -162,11 +158,13 @@ def _address(gateway: Manifest, ref: GatewayRef) -> Address | None:
 
 
 def _encrypted(gateway: Manifest, ref: GatewayRef) -> bool:
+    return any(one["protocol"] == "HTTPS" for one in _listeners(gateway, ref))
+
+
+def _listeners(gateway: Manifest, ref: GatewayRef) -> list[Manifest]:
+    """Those that a route attaches to: all of them, or the one that it names."""
     listeners = gateway["spec"].get("listeners") or ()
-    return any(
-        one["protocol"] == "HTTPS" and (ref.section_name or one["name"]) == one["name"]
-        for one in listeners
-    )
+    return [one for one in listeners if (ref.section_name or one["name"]) == one["name"]]
 
 
 def _lets_in(gateway: Manifest, *, at_home: bool) -> bool:

@@ -1,6 +1,7 @@
 """What the tests on a real cluster share: the chart installed, clients inside its network.
 
-`make test` brings the cluster up; `make up` does it by hand. From the first fixture on, the session runs inside the cluster's network.
+`make test` brings the cluster up; `make up` does it by hand. From the first fixture on, the session runs
+inside the cluster's network.
 
 A test with the marker `together` takes `lab` and `figures` alone, and runs in a thread beside the
 others, from the session's start on: most of such a test is waiting. Its place in the list is where it
