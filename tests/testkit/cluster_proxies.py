@@ -192,16 +192,21 @@ class Stream:
         error: How it ended before its end; empty if it did not.
     """
 
-    route: Route
+    route: Route = field(repr=False)
     parts: int
     pause_s: float
     status: int = 0
     revision: str = ""
-    moments: list[float] = field(default_factory=list)
+    moments: list[float] = field(default_factory=list, repr=False)
     last: str = ""
     error: str = ""
-    _connection: http.client.HTTPConnection | None = None
-    _thread: threading.Thread | None = None
+    _connection: http.client.HTTPConnection | None = field(default=None, repr=False)
+    _thread: threading.Thread | None = field(default=None, repr=False)
+
+    def __str__(self) -> str:
+        """Say how it went, for whoever finds that it did not flow."""
+        gaps = ", ".join(f"{gap:.1f}" for gap in sorted(self._gaps(), reverse=True)[:3])
+        return f"{self!r}: {len(self.moments)} events, longest gaps {gaps} s"
 
     def __enter__(self) -> Self:
         route = self.route
@@ -242,14 +247,17 @@ class Stream:
     @property
     def flows(self) -> bool:
         """Whether events came one by one until now, none of them much too late."""
-        moments = [*self.moments, time.monotonic()]
-        gaps = [later - earlier for earlier, later in pairwise(moments)]
-        return bool(self.moments) and not self.error and max(gaps) < self.pause_s + TIMEOUT_S / 3
+        longest = self.pause_s + TIMEOUT_S / 3
+        return bool(self.moments) and not self.error and max(self._gaps()) < longest
 
     @property
     def lasted_s(self) -> float:
         """From the first event to the last, in seconds."""
         return self.moments[-1] - self.moments[0]
+
+    def _gaps(self) -> list[float]:
+        moments = [*self.moments, time.monotonic()]
+        return [later - earlier for earlier, later in pairwise(moments)]
 
     def _read(self, answer: http.client.HTTPResponse) -> None:
         rest = b""

@@ -101,7 +101,7 @@ def _answers_in_time_and_streams_for_long(served: Served) -> None:
     assert served.route.ask(json.dumps(slow).encode()).status == 504
     with Stream(served.route, parts=STREAM_S + 1, pause_s=1) as steady:
         steady.until_ended()
-    assert (len(steady.moments), steady.error) == (STREAM_S + 1, ""), steady.last
+    assert (len(steady.moments), steady.error) == (STREAM_S + 1, ""), str(steady)
     assert steady.lasted_s > STREAM_S - 1
 
 

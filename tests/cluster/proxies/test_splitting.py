@@ -68,14 +68,14 @@ def test_a_rollout_divides_requests_and_cuts_no_stream(
             served.command(f"resume@{candidate}#{weight}")
 
         _until_held(served, MANY[-1])
-        assert all(stream.flows for stream in opened), opened
+        assert all(stream.flows for stream in opened), [*map(str, opened)]
         assert all(stream.lasted_s > LASTS_S for stream in opened)
         on_stable, on_candidate = opened
         on_stable.close()  # stable ends with the rollout, and so would this
         served.command(f"resume@{candidate}#{MANY[-1]}")
         assert revision_of(served.until_ready(), "stable") == candidate
         load.until_answered_by(candidate)
-        assert on_candidate.flows, on_candidate
+        assert on_candidate.flows, str(on_candidate)
         assert load.failed == []
         assert testers.failed == []
         assert {one.revision for one in testers.samples} == {candidate}
