@@ -20,6 +20,7 @@ from modelyard_runtime.errors import (
 from modelyard_runtime.inference import ServedModel
 from testkit import runtime_models as models
 from testkit.runtime_serving import serving
+from testkit.virtual_time import VirtualTime, run_virtually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -209,6 +210,27 @@ async def test_a_handler_is_told_that_the_caller_hung_up(tmp_path: Path) -> None
         labels = {"model": "m", "version": "1", "revision": ""}
         assert service.metrics.registry.get_sample_value("closed_total", labels) == 1
         assert counted(service, "requests_total", protocol="generate", code="499") == 1
+
+
+@pytest.mark.parametrize(("first_s", "begins_s"), [(0, 0.005), (0.004, 0.005), (0.02, 0.02)])
+def test_an_answer_in_parts_does_not_begin_while_its_request_is_being_sent(
+    first_s: float, begins_s: float
+) -> None:
+    async def parts() -> AsyncGenerator[bytes]:
+        await asyncio.sleep(first_s)
+        yield b"1"
+
+    async def scenario(loop: VirtualTime) -> None:
+        sent = []
+
+        async def send(message: Any) -> None:
+            del message
+            sent.append(loop.time())
+
+        await send_events(send, EventStream(parts(), idle_s=60), call())
+        assert sent[0] == pytest.approx(begins_s)
+
+    run_virtually(scenario)
 
 
 async def test_a_caller_who_does_not_read_is_gone() -> None:
