@@ -69,7 +69,7 @@ async def test_a_model_becomes_ready_behind_a_gateway(bench: Bench) -> None:
     assert refs(bench) == [(bench.status["stable"]["revision"], 1000)]
     traffic = bench.status["traffic"]
     assert (traffic["dialect"], traffic["profile"]) == ("Gateway", "envoy-gateway")
-    assert routes_written(bench) == [("apply", "HTTPRoute"), ("apply", "BackendTrafficPolicy")]
+    assert routes_written(bench) == [("apply", "BackendTrafficPolicy"), ("apply", "HTTPRoute")]
     bench.cluster.writes.clear()
     bench.restart()
     assert await bench.once() is None

@@ -58,9 +58,11 @@ def render_http_route(model_deployment: ModelDeployment, plan: TrafficPlan) -> l
             "rules": rules,
         },
     }
-    # A route must not name an answer that is not there yet.
+    # A route must not name an answer that is not there yet. A policy that comes after its route changes
+    # the clusters that Envoy has just been given; Envoy then waits 15 s for endpoints that nobody sends
+    # again, and the new routes of every other model with it (envoyproxy/envoy#26749).
     answers = [render_answer(plan, metadata)] if guarded else []
-    return [*listeners, *answers, route, *render_policies(plan, metadata)]
+    return [*listeners, *answers, *render_policies(plan, metadata), route]
 
 
 def read_http_route(name: str, children: Mapping[tuple[str, str], Manifest]) -> LiveRoutes:

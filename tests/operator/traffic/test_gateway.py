@@ -50,7 +50,7 @@ def read(*objects: Manifest) -> Any:
 
 
 def test_one_route_carries_the_weights() -> None:
-    route, _ = render()
+    _, route = render()
     assert route["spec"]["parentRefs"] == [REF]
     assert route["spec"]["hostnames"] == ["a.x", "b.x"]
     (rule,) = route["spec"]["rules"]
@@ -74,14 +74,14 @@ def test_one_route_carries_the_weights() -> None:
 def test_the_weights_are_read_back(backends: Backends, again: Backends) -> None:
     """Where both would name one revision there is one, which reads as all of the traffic."""
     for match in ((), MATCH):
-        route, _ = render(backends, match=match)
+        _, route = render(backends, match=match)
         found = read(accepted(route))
         assert (found.backends, found.problem) == (again, None)
 
 
 def test_variants_follow_the_pair_and_leave_it_readable() -> None:
     variants = {"fraud-v": 10, "fraud-w": 30}
-    route, _ = render(match=MATCH, variants=variants)
+    _, route = render(match=MATCH, variants=variants)
     main, pinned = route["spec"]["rules"]
     assert [(ref["name"], ref["weight"]) for ref in main["backendRefs"]] == [
         ("fraud-a", 450),
@@ -92,13 +92,13 @@ def test_variants_follow_the_pair_and_leave_it_readable() -> None:
     assert [ref["name"] for ref in pinned["backendRefs"]] == ["fraud-b"]
     found = read(accepted(route))
     assert (found.backends, found.variants) == (PAIR, variants)
-    alone, _ = render(Backends("fraud-a"), variants=variants)
+    _, alone = render(Backends("fraud-a"), variants=variants)
     assert read(accepted(alone)).backends == Backends("fraud-a")
     assert read(accepted(alone)).variants == variants
 
 
 def test_a_variant_that_was_taken_off_by_hand_has_no_share() -> None:
-    route, _ = render(variants={"fraud-v": 10})
+    _, route = render(variants={"fraud-v": 10})
     del route["spec"]["rules"][0]["backendRefs"][-1]
     found = read(accepted(route))
     assert (found.backends, found.variants) == (PAIR, {})
@@ -106,7 +106,7 @@ def test_a_variant_that_was_taken_off_by_hand_has_no_share() -> None:
 
 def test_testers_reach_the_canary_whatever_its_weight() -> None:
     for weight in (0, 25, 100):
-        route, _ = render(Backends("fraud-a", "fraud-b", weight), match=MATCH)
+        _, route = render(Backends("fraud-a", "fraud-b", weight), match=MATCH)
         main, pinned = route["spec"]["rules"]
         assert pinned["matches"] == [
             {
@@ -117,7 +117,7 @@ def test_testers_reach_the_canary_whatever_its_weight() -> None:
         # With a weight of 0 as its only backend the rule would drop its requests.
         assert pinned["backendRefs"] == [{"name": "fraud-b", "port": 80, "weight": 1000}]
         assert main["backendRefs"][1]["weight"] == 10 * weight
-    (rule,) = render(Backends("fraud-a"), match=MATCH)[0]["spec"]["rules"]
+    (rule,) = render(Backends("fraud-a"), match=MATCH)[-1]["spec"]["rules"]
     assert "headers" not in rule["matches"][0]
 
 
@@ -134,7 +134,7 @@ COOKIES = (
 
 @pytest.mark.parametrize(("header", "matches"), COOKIES)
 def test_a_cookie_is_found_among_others(header: str, matches: bool) -> None:  # noqa: FBT001
-    route, _ = render(match=[{"cookie": {"name": "kept", "value": "always"}}])
+    _, route = render(match=[{"cookie": {"name": "kept", "value": "always"}}])
     pinned = route["spec"]["rules"][1]
     (header_match,) = pinned["matches"][0]["headers"]
     assert (header_match["type"], header_match["name"]) == ("RegularExpression", "Cookie")
@@ -144,17 +144,17 @@ def test_a_cookie_is_found_among_others(header: str, matches: bool) -> None:  # 
 
 def test_either_pin_reaches_the_candidate() -> None:
     match = [*MATCH, {"cookie": {"name": "tester", "value": "b"}}]
-    pinned = render(match=match)[0]["spec"]["rules"][1]
+    pinned = render(match=match)[-1]["spec"]["rules"][1]
     assert [one["headers"][0]["name"] for one in pinned["matches"]] == ["X-Canary", "Cookie"]
     view = GatewayView("generic")
-    pinned = render(match=match, view=view)[0]["spec"]["rules"][1]
+    pinned = render(match=match, view=view)[-1]["spec"]["rules"][1]
     assert [one["headers"][0]["name"] for one in pinned["matches"]] == ["X-Canary"]
-    rules = render(match=match[1:], view=view)[0]["spec"]["rules"]
+    rules = render(match=match[1:], view=view)[-1]["spec"]["rules"]
     assert [rule["name"] for rule in rules] == ["main"]
 
 
 def test_clients_keep_the_revision_that_has_answered_them() -> None:
-    main, pinned, kept = render(match=MATCH, sticky=True)[0]["spec"]["rules"]
+    main, pinned, kept = render(match=MATCH, sticky=True)[-1]["spec"]["rules"]
     header, cookie = (one["headers"][0] for one in pinned["matches"])
     assert header["name"] == "X-Canary", "a pin comes first"
     assert "modelyard-revision-b=always" in cookie["value"]
@@ -174,7 +174,7 @@ def test_clients_keep_the_revision_that_has_answered_them() -> None:
     ],
 )
 def test_nobody_is_held_to_a_revision_that_has_no_share(backends: Backends) -> None:
-    rules = render(backends, sticky=True)[0]["spec"]["rules"]
+    rules = render(backends, sticky=True)[-1]["spec"]["rules"]
     assert [rule["name"] for rule in rules] == ["main"]
 
 
@@ -200,7 +200,7 @@ def test_no_rule_takes_the_position_of_another(auth: str) -> None:
 
 
 def test_grpc_has_the_same_shares_and_pins_as_http() -> None:
-    route, _ = render(path="/", match=MATCH)
+    _, route = render(path="/", match=MATCH)
     rules = route["spec"]["rules"]
     assert [rule["name"] for rule in rules] == ["main", "grpc-main", "pinned", "grpc-pinned"]
     http, grpc = rules[::2], rules[1::2]
@@ -225,12 +225,12 @@ def test_grpc_has_the_same_shares_and_pins_as_http() -> None:
 def test_grpc_is_routed_where_it_can_be(
     profile: Any, features: Any, path: str, speaks: Any
 ) -> None:
-    route = render(view=GatewayView(profile, frozenset(features)), path=path)[0]
+    route = render(view=GatewayView(profile, frozenset(features)), path=path)[-1]
     assert any(rule["name"] == "grpc-main" for rule in route["spec"]["rules"]) is speaks
 
 
 def test_envoy_cuts_no_stream_that_talks() -> None:
-    route, policy = render(timeoutSeconds=7, match=MATCH)
+    policy, route = render(timeoutSeconds=7, match=MATCH)
     assert [rule["timeouts"] for rule in route["spec"]["rules"]] == [{"request": "0s"}] * 2
     assert policy["spec"]["targetRefs"] == [
         {"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "fraud"}
@@ -264,7 +264,7 @@ def test_how_many_there_are(backends: Backends, view: Any, exposure: Any, number
 
 
 def test_annotations_of_the_user_are_the_route_s() -> None:
-    route, policy = render(annotations={"example.com/team": "risk"})
+    policy, route = render(annotations={"example.com/team": "risk"})
     assert route["metadata"]["annotations"] == {"example.com/team": "risk"}
     assert "annotations" not in policy["metadata"]
 
@@ -281,13 +281,13 @@ def test_annotations_of_the_user_are_the_route_s() -> None:
     ],
 )
 def test_a_route_of_another_shape_names_nobody(rules: Any) -> None:
-    route, _ = render()
+    _, route = render()
     route["spec"]["rules"] = rules
     assert read(accepted(route)).backends == Backends()
 
 
 def test_a_route_that_was_detached_is_not_in_place() -> None:
-    route, _ = render()
+    _, route = render()
     said = accepted(route)
     said["spec"]["parentRefs"] = []
     assert read(said).problem.reason == "RouteNotAccepted"
@@ -298,7 +298,7 @@ def test_without_a_route_there_is_nothing_to_read() -> None:
 
 
 def test_a_route_counts_once_its_gateway_has_taken_it_over() -> None:
-    route, _ = render()
+    _, route = render()
     silent = read(live(route)).problem
     assert silent.reason == "RouteNotAccepted"
     assert "Gateway infra/public has not answered to HTTPRoute fraud" in silent.message
@@ -319,20 +319,20 @@ def test_a_route_counts_once_its_gateway_has_taken_it_over() -> None:
 
 
 def test_only_the_word_of_the_gateway_that_was_asked_counts() -> None:
-    route, _ = render()
+    _, route = render()
     for changes in ({"name": "other"}, {"namespace": "ml"}, {"sectionName": "http"}):
         said = accepted(route)
         parent = said["status"]["parents"][0]
         parent["parentRef"] = parent["parentRef"] | changes
         assert read(said).problem is not None, changes
-    (near, _) = render(gatewayRef={"name": "public"})
+    (_, near) = render(gatewayRef={"name": "public"})
     said = accepted(near)
     said["status"]["parents"][0]["parentRef"]["namespace"] = "ml"  # what is left out is the own one
     assert read(said).problem is None
 
 
 def test_one_of_two_controllers_is_enough() -> None:
-    route, _ = render()
+    _, route = render()
     said = accepted(route)
     other = accepted(route, status="False")["status"]["parents"][0]
     said["status"]["parents"].insert(0, other)

@@ -51,7 +51,7 @@ def read(listener_set: Manifest | None) -> LiveRoutes:
 
 def test_each_host_gets_a_listener_with_the_certificate() -> None:
     objects = render()
-    assert list(objects) == ["ListenerSet", "HTTPRoute", "BackendTrafficPolicy"]
+    assert list(objects) == ["ListenerSet", "BackendTrafficPolicy", "HTTPRoute"]
     made = objects["ListenerSet"]
     assert made["spec"]["parentRef"] == {
         "group": "gateway.networking.k8s.io",
