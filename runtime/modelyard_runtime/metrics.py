@@ -25,7 +25,7 @@ _SHADOW: Final[Mapping[str, str]] = {
     "agreements": "Copies that it answered alike.",
     "disagreements": "Copies that it answered otherwise.",
     "errors": "Copies that it did not answer.",
-    "dropped": "Copies not sent because too many were waiting, or too large.",
+    "dropped": "Copies not sent: too many were waiting, too large, or nobody was reached.",
 }
 _LAG_BUCKETS_S = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0)
 

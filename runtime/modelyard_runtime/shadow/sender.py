@@ -138,7 +138,10 @@ class ShadowSender:
                 try:
                     same = await _compared(session, directive.url, copy)
                 except Exception as error:  # noqa: BLE001 - the task's root; counted and logged
-                    self._metrics.shadow("errors")
+                    # Where nobody was reached, as in the moments before a new Service leads to its
+                    # pods, nobody has been asked: that says nothing of the candidate's answers.
+                    unasked = isinstance(error, aiohttp.ClientConnectorError)
+                    self._metrics.shadow("dropped" if unasked else "errors")
                     _log.info(
                         "a copy was not answered",
                         request_id=copy.headers["x-request-id"],
