@@ -1,29 +1,21 @@
 import json
 import logging
-import socket
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
 
 import aiohttp
 import pytest
 import structlog
 
-from modelyard_operator import log
+from modelyard_operator import log, metrics
 from modelyard_operator.health import Health
 from modelyard_operator.kinds import BY_NAME, CHILD_KINDS, MODEL_DEPLOYMENT, POD
-
-
-def free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        found = [stack.enter_context(closing(socket.socket())) for _ in range(count)]
-        for one in found:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in found]
+from testkit.ports import free_ports
 
 
 async def test_the_endpoints_answer() -> None:
-    health, (http, metrics) = Health(), free_ports(2)
-    async with health.serve(http, metrics), aiohttp.ClientSession() as session:
+    health, (http, other) = Health(), free_ports(2)
+    metrics.SCRAPES.labels("success").inc()
+    async with health.serve(http, other), aiohttp.ClientSession() as session:
 
         async def get(port: int, path: str) -> tuple[int, str]:
             async with session.get(f"http://127.0.0.1:{port}{path}") as answer:
@@ -33,9 +25,9 @@ async def test_the_endpoints_answer() -> None:
         assert await get(http, "/readyz") == (503, "not ok")
         health.ready = True
         assert await get(http, "/readyz") == (200, "ok")
-        status, text = await get(metrics, "/metrics")
+        status, text = await get(other, "/metrics")
         assert status == 200
-        assert "modelyard_operator_reconcile_total" in text
+        assert "modelyard_operator_scrapes_total" in text
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from aiohttp import web
 from yarl import URL
 
 from testkit.cluster_api import credentials
+from testkit.ports import free_ports
 
 T = TypeVar("T")
 FORKS: Final = multiprocessing.get_context("forkserver")
@@ -182,7 +183,7 @@ class PrivateOperator:
         name = f"{self.namespace}-{port}"
         config = self.folder / f"{name}.yaml"
         config.write_text(json.dumps(_kubeconfig(f"http://{LOCALHOST}:{port}")))
-        self._health_port, metrics_port = _free_port(), _free_port()
+        self._health_port, metrics_port = free_ports(2)
         prefix = "MODELYARD_OPERATOR_"
         env = {
             **self.env,
@@ -264,9 +265,3 @@ def _kubeconfig(server: str) -> dict[str, Any]:
         "users": [{"name": "gate", "user": {}}],
         "contexts": [{"name": "gate", "context": {"cluster": "gate", "user": "gate"}}],
     }
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((LOCALHOST, 0))
-        return int(probe.getsockname()[1])

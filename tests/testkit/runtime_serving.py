@@ -25,6 +25,7 @@ from modelyard_runtime.grpc_api.server import GrpcServer
 from modelyard_runtime.loading import load_models
 from modelyard_runtime.service import Service
 from modelyard_runtime.settings import RuntimeSettings
+from testkit.ports import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -118,20 +119,6 @@ class Running:
         """Return the termination message."""
         document: dict[str, Any] = json.loads(self.termination_log.read_text())
         return document
-
-
-def free_ports(count: int) -> list[int]:
-    """Find ports that nobody listens on."""
-    import socket  # noqa: PLC0415
-
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
 
 
 @contextmanager

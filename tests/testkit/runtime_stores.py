@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from testkit.runtime_serving import free_ports
+from testkit.ports import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import httpx
 
-from testkit.runtime_serving import free_ports
+from testkit.ports import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
