@@ -113,12 +113,15 @@ FAULTS: Final = {
         {
             "podTemplate": {
                 "spec": {
-                    "containers": [
+                    # One that starts before the others do, or the two would race for the port.
+                    "initContainers": [
                         {
                             "name": "squatter",
                             "image": SLIM_IMAGE,
                             "imagePullPolicy": "IfNotPresent",
                             "command": ["python", "-c", SQUATTER],
+                            "restartPolicy": "Always",
+                            "startupProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 1},
                         }
                     ]
                 }
