@@ -13,9 +13,9 @@ from testkit.ports import free_ports
 
 
 async def test_the_endpoints_answer() -> None:
-    health, (http, other) = Health(), free_ports(2)
-    metrics.SCRAPES.labels("success").inc()
-    async with health.serve(http, other), aiohttp.ClientSession() as session:
+    health, (http, metrics_port) = Health(), free_ports(2)
+    metrics.RECONCILES.labels("success").inc()
+    async with health.serve(http, metrics_port), aiohttp.ClientSession() as session:
 
         async def get(port: int, path: str) -> tuple[int, str]:
             async with session.get(f"http://127.0.0.1:{port}{path}") as answer:
@@ -25,9 +25,9 @@ async def test_the_endpoints_answer() -> None:
         assert await get(http, "/readyz") == (503, "not ok")
         health.ready = True
         assert await get(http, "/readyz") == (200, "ok")
-        status, text = await get(other, "/metrics")
+        status, text = await get(metrics_port, "/metrics")
         assert status == 200
-        assert "modelyard_operator_scrapes_total" in text
+        assert "modelyard_operator_reconcile_total" in text
 
 
 @pytest.fixture
