@@ -3,13 +3,13 @@
 from typing import Final
 
 from modelyard_operator.traffic.capabilities import CAPABILITIES
-from testkit.cluster_proxies import WITH_GENERIC
+from testkit.cluster_proxies import GENERIC, PROFILES
 from testkit.proofs import Cell, declared
 
 CLAIMED: Final = {
     Cell(profile, feature) for profile, row in CAPABILITIES.items() for feature in row
 }
-RUNS_HERE: Final = {one.known_as for one in WITH_GENERIC}
+RUNS_HERE: Final = {one.known_as for one in (*PROFILES, GENERIC)}
 
 
 def test_every_cell_of_a_proxy_that_runs_here_has_a_test() -> None:

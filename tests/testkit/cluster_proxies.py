@@ -3,7 +3,6 @@
 import http.client
 import json
 import math
-import os
 import socket
 import ssl
 import threading
@@ -123,8 +122,7 @@ PROFILES: Final = (
 )
 GENERIC: Final = _of_gateway("generic", "traefik", TIMEOUT, TLS, name=GENERIC_GATEWAY)
 """Traefik, of which the operator is told that it knows nothing."""
-AT_LENGTH: Final = bool({"MODELYARD_ROUTES", "MODELYARD_CHAOS"} & os.environ.keys())
-WITH_GENERIC: Final = (*PROFILES, GENERIC) if AT_LENGTH else PROFILES
+WITH_GENERIC: Final = (*PROFILES, pytest.param(GENERIC, marks=pytest.mark.at_length))
 """A fourth proxy takes its time: `make routes` and `make chaos` run behind it, `make test` does not."""
 
 

@@ -14,10 +14,20 @@ from testkit.proofs import PARAMETER, Cell, cells_of, note
 
 OUTCOMES: Final = pytest.StashKey[dict[Cell, bool]]()
 RESULTS: Final = os.environ.get("MODELYARD_ROUTES", "")
+AT_LENGTH: Final = bool({"MODELYARD_ROUTES", "MODELYARD_CHAOS"} & os.environ.keys())
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[OUTCOMES] = {}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what takes its time, unless all of it is asked for."""
+    late = [] if AT_LENGTH else [one for one in items if one.get_closest_marker("at_length")]
+    items[:] = [one for one in items if one not in late]
+    if late:
+        config.hook.pytest_deselected(items=late)
 
 
 @pytest.hookimpl(wrapper=True)
