@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,13 +24,14 @@ from testkit.runtime_serving import serving
 from testkit.virtual_time import VirtualTime, run_virtually
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Mapping
     from pathlib import Path
 
     from modelyard_runtime.service import Service
 
 GENERATE = "/v2/models/m/generate"
 STREAM = "/v2/models/m/generate_stream"
+TRAEFIK = {"x-forwarded-server": "traefik-7d9c"}
 
 
 def events(text: str) -> list[Any]:
@@ -161,9 +163,9 @@ def counted(service: Service, name: str, **labels: str) -> float:
     return value or 0.0
 
 
-def call() -> Call:
-    loop = asyncio.get_running_loop()
-    return Call(request_id="r", protocol="generate", started=0.0, deadline=loop.time() + 60)
+def call(headers: Mapping[str, str] = MappingProxyType({})) -> Call:
+    deadline = asyncio.get_running_loop().time() + 60
+    return Call("r", protocol="generate", started=0.0, deadline=deadline, header=headers.get)
 
 
 class Sent(list[Any]):
@@ -212,9 +214,18 @@ async def test_a_handler_is_told_that_the_caller_hung_up(tmp_path: Path) -> None
         assert counted(service, "requests_total", protocol="generate", code="499") == 1
 
 
-@pytest.mark.parametrize(("first_s", "begins_s"), [(0, 0.005), (0.004, 0.005), (0.02, 0.02)])
+@pytest.mark.parametrize(
+    ("first_s", "headers", "begins_s"),
+    [
+        (0, {}, 0.005),
+        (0.004, {}, 0.005),
+        (0.02, {}, 0.02),
+        (0.02, TRAEFIK, 0.025),
+        (0.03, TRAEFIK, 0.03),
+    ],
+)
 def test_an_answer_in_parts_does_not_begin_while_its_request_is_being_sent(
-    first_s: float, begins_s: float
+    first_s: float, headers: dict[str, str], begins_s: float
 ) -> None:
     async def parts() -> AsyncGenerator[bytes]:
         await asyncio.sleep(first_s)
@@ -227,7 +238,7 @@ def test_an_answer_in_parts_does_not_begin_while_its_request_is_being_sent(
             del message
             sent.append(loop.time())
 
-        await send_events(send, EventStream(parts(), idle_s=60), call())
+        await send_events(send, EventStream(parts(), idle_s=60), call(headers))
         assert sent[0] == pytest.approx(begins_s)
 
     run_virtually(scenario)
