@@ -17,8 +17,8 @@ from modelyard_operator.rollout.state import ACTIVE, Ask, Rollout, RolloutState,
 from testkit import operator_rollout
 from testkit.operator_rollout_machine import explore
 
-EXAMPLES: Final = 800
-"""Runs within which each mistake has to be found; it is the same ones each time."""
+EXAMPLES: Final = 4000
+"""Histories within which each mistake has to be found."""
 
 
 def _weight_before_ready(rollout: Rollout, world: World, **_: Any) -> Backends:
