@@ -219,3 +219,22 @@ class StartupError(ModelyardRuntimeError):
             "hint": self.hint,
             "retryable": self.retryable,
         }
+
+
+def port_taken(variable: str, host: str, port: int, problem: str = "") -> StartupError:
+    """Say that a port cannot be listened on.
+
+    Args:
+        variable: Environment variable that names the port.
+        host: Address.
+        port: The port.
+        problem: What the system says.
+
+    Returns:
+        ``InvalidSettings``, to be raised.
+    """
+    return StartupError(
+        Reason.INVALID_SETTINGS,
+        f"{variable}: cannot listen on {host}:{port}{problem and f': {problem}'}",
+        hint="Another process has the port: end it, or name another port.",
+    )

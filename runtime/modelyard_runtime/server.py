@@ -17,7 +17,7 @@ from modelyard_runtime.api.problems import STATUS
 from modelyard_runtime.api.remote import RemoteRoutes
 from modelyard_runtime.api.routes import DataRoutes
 from modelyard_runtime.app import create_app
-from modelyard_runtime.errors import Reason, StartupError
+from modelyard_runtime.errors import StartupError, port_taken
 from modelyard_runtime.service import Service
 from modelyard_runtime.status_server import StatusServer
 from modelyard_runtime.termination import write_termination_message
@@ -98,11 +98,11 @@ class Process:
                 host=settings.http_host,
             )
         except OSError as error:
-            raise StartupError(
-                Reason.INVALID_SETTINGS,
-                f"MODELYARD_METRICS_PORT: cannot listen on {settings.http_host}:"
-                f"{settings.metrics_port}: {error.strerror}",
-                hint="Another process has the port; 0 takes a free one.",
+            raise port_taken(
+                "MODELYARD_METRICS_PORT",
+                settings.http_host,
+                settings.metrics_port,
+                str(error.strerror),
             ) from error
 
     async def _drain(self, serving: asyncio.Task[None]) -> None:

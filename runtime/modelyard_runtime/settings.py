@@ -39,6 +39,7 @@ MODEL_NAME_PATTERN: Final = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?$"
 
 ModelName = Annotated[str, Field(pattern=MODEL_NAME_PATTERN)]
 Port = Annotated[int, Field(ge=0, le=65535)]
+OwnPort = Annotated[int, Field(ge=1, le=65535)]
 Datatype = Literal[
     "BOOL",
     "UINT8",
@@ -151,6 +152,10 @@ class RuntimeSettings(_Shared):
     tls_cert_file: Path | None = None
     """PEM file; with the key, HTTP and gRPC speak TLS."""
     tls_key_file: Path | None = None
+    https_port: OwnPort | None = None
+    """Port of its own for HTTP over TLS, beside the one without; None: there is one port, with TLS."""
+    grpcs_port: OwnPort | None = None
+    """The same for gRPC."""
     directives_file: Path | None = None
     """The hot-reloaded directives; None keeps the built-in defaults."""
     http_host: str = "0.0.0.0"  # noqa: S104 - a pod is reached from outside itself
@@ -161,6 +166,10 @@ class RuntimeSettings(_Shared):
     def _tls_is_whole(self) -> Self:
         if (self.tls_cert_file is None) is not (self.tls_key_file is None):
             raise ValueError("MODELYARD_TLS_CERT_FILE and MODELYARD_TLS_KEY_FILE go together")
+        if (self.https_port or self.grpcs_port) and self.tls_cert_file is None:
+            raise ValueError(
+                "MODELYARD_HTTPS_PORT and MODELYARD_GRPCS_PORT need MODELYARD_TLS_CERT_FILE"
+            )
         return self
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import math
@@ -9,9 +10,11 @@ from typing import TYPE_CHECKING, Final
 
 import uvicorn
 
+from modelyard_runtime.errors import port_taken
 from modelyard_runtime.http_protocol import HttpProtocol
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterator
 
     from starlette.types import ASGIApp
@@ -47,7 +50,8 @@ class WebServer(uvicorn.Server):
     Args:
         app: Answers.
         settings: Where to listen, and how long a drain may take.
-        certificates: What to show; None: no TLS is spoken.
+        certificates: What to show, on the port for TLS if there is one, else on the only one; None: no
+            TLS is spoken.
         lane: The short way to the data plane; None: there is none in this process.
     """
 
@@ -59,6 +63,9 @@ class WebServer(uvicorn.Server):
         lane: Lane | None = None,
     ) -> None:
         finish_s = settings.drain_timeout_s - drain_grace_s(settings.drain_timeout_s)
+        self._host, self._https_port = settings.http_host, settings.https_port
+        self._tls = None if certificates is None else certificates.context
+        only = self._tls if settings.https_port is None else None
         super().__init__(
             uvicorn.Config(
                 app,
@@ -71,12 +78,41 @@ class WebServer(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
-                ssl_context_factory=(
-                    None if certificates is None else lambda *_: certificates.context
-                ),
+                ssl_context_factory=None if only is None else lambda *_: only,
                 timeout_keep_alive=_KEEP_ALIVE_S,
                 timeout_graceful_shutdown=math.ceil(finish_s),
             )
+        )
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen.
+
+        Args:
+            sockets: They are listened on; None: the settings tell where.
+
+        Raises:
+            StartupError: ``InvalidSettings``: the port for TLS is taken.
+        """
+        await super().startup(sockets)
+        if self._https_port is None:
+            return
+        try:
+            encrypted = await asyncio.get_running_loop().create_server(
+                self._protocol,
+                self._host,
+                self._https_port,
+                ssl=self._tls,
+                reuse_port=sockets is not None,  # workers share it, as they do the other one
+            )
+        except OSError as error:
+            raise port_taken(
+                "MODELYARD_HTTPS_PORT", self._host, self._https_port, str(error.strerror)
+            ) from error
+        self.servers.append(encrypted)
+
+    def _protocol(self) -> asyncio.Protocol:
+        return self.config.http_protocol_class(  # type: ignore[call-arg]
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
         )
 
     @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import ssl
 import time
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from modelyard_runtime.errors import StartupError
 from modelyard_runtime.grpc_api import inference_pb2 as pb
 from modelyard_runtime.settings import RuntimeSettings
 from testkit import runtime_models as models
+from testkit.ports import free_ports
 from testkit.runtime_certificates import name_in, write_certificate
 from testkit.runtime_serving import running
 
@@ -45,6 +47,11 @@ def test_one_file_alone_is_refused(tmp_path: Path) -> None:
         RuntimeSettings(tls_cert_file=tmp_path / "tls.crt")
 
 
+def test_ports_for_tls_need_a_certificate() -> None:
+    with pytest.raises(ValueError, match="need MODELYARD_TLS_CERT_FILE"):
+        RuntimeSettings(https_port=8443)
+
+
 def test_what_cannot_be_used_changes_nothing(tmp_path: Path) -> None:
     cert, key = write_certificate(tmp_path, "a")
     certificates = Certificates(cert, key)
@@ -70,6 +77,54 @@ def wait_for_log(log: Path, event: str) -> None:
     while event not in log.read_text():
         assert time.monotonic() < end, log.read_text()
         time.sleep(0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ports_for_tls_are_open_beside_the_others(tmp_path: Path, workers: int) -> None:
+    cert, key = write_certificate(tmp_path, "localhost")
+    https, grpcs = free_ports(2)
+    with running(
+        tmp_path,
+        "serve",
+        str(models.linear_onnx(tmp_path / "model.onnx")),
+        tls_cert_file=str(cert),
+        tls_key_file=str(key),
+        https_port=str(https),
+        grpcs_port=str(grpcs),
+        http_workers=str(workers),
+    ) as runtime:
+        runtime.wait_for("Ready")
+        trusted = cert.read_bytes()
+        context = ssl.create_default_context(cadata=trusted.decode())
+        for base in (runtime.http, f"https://127.0.0.1:{https}"):
+            with httpx.Client(base_url=base, verify=context) as client:
+                assert client.post("/v2/models/model/infer", json=BODY).status_code == 200
+        credentials = grpc.ssl_channel_credentials(trusted)
+        with grpc.secure_channel(f"127.0.0.1:{grpcs}", credentials) as encrypted:
+            assert ready(encrypted)
+        with grpc.insecure_channel(runtime.grpc) as plain:
+            assert ready(plain)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["https_port", "grpcs_port"])
+def test_a_port_for_tls_that_is_taken_ends_the_start(tmp_path: Path, name: str) -> None:
+    cert, key = write_certificate(tmp_path, "localhost")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with running(
+            tmp_path,
+            "serve",
+            str(models.linear_onnx(tmp_path / "model.onnx")),
+            tls_cert_file=str(cert),
+            tls_key_file=str(key),
+            **{name: str(port)},
+        ) as runtime:
+            assert runtime.process.wait(30) == 1
+            said = runtime.last_word()
+    assert said["reason"] == "InvalidSettings"
+    assert f"MODELYARD_{name.upper()}: cannot listen on 127.0.0.1:{port}" in said["message"]
 
 
 @pytest.mark.slow

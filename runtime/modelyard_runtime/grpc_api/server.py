@@ -9,7 +9,7 @@ import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
-from modelyard_runtime.errors import Reason, StartupError
+from modelyard_runtime.errors import port_taken
 from modelyard_runtime.grpc_api import inference_pb2 as pb
 from modelyard_runtime.grpc_api.health import HealthServicer
 from modelyard_runtime.grpc_api.messages import opening, reader
@@ -37,7 +37,7 @@ _MOST_BYTES: Final = 2**31 - 1
 
 
 class GrpcServer:
-    """Serves the Open Inference Protocol, health and reflection on one port.
+    """Serves the Open Inference Protocol, health and reflection, on a port for TLS as well if there is one.
 
     Args:
         service: Whose models answer.
@@ -65,6 +65,7 @@ class GrpcServer:
         names = (_SERVICE.full_name, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
         reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), self._server, pool)
         self._host, self._port = settings.http_host, settings.grpc_port
+        self._grpcs_port = settings.grpcs_port
         service.directives.follow(self._on_directives)
         self._certificates = service.certificates
         self.port = 0
@@ -73,16 +74,13 @@ class GrpcServer:
         """Begin to listen.
 
         Raises:
-            StartupError: ``InvalidSettings``, when the port is taken.
+            StartupError: ``InvalidSettings``, when a port is taken.
         """
-        try:
-            self.port = self._open(f"{self._host}:{self._port}")
-        except RuntimeError as error:
-            raise StartupError(
-                Reason.INVALID_SETTINGS,
-                f"MODELYARD_GRPC_PORT: cannot listen on {self._host}:{self._port}",
-                hint="Another process has the port; 0 takes a free one.",
-            ) from error
+        tls = None if self._certificates is None else _credentials(self._certificates)
+        only = tls if self._grpcs_port is None else None
+        self.port = self._open("MODELYARD_GRPC_PORT", self._port, only)
+        if self._grpcs_port is not None:
+            self._open("MODELYARD_GRPCS_PORT", self._grpcs_port, tls)
         await self._server.start()
 
     def _on_directives(self, directives: Directives) -> None:
@@ -94,12 +92,16 @@ class GrpcServer:
                 limit=self._limit,
             )
 
-    def _open(self, address: str) -> int:
-        if self._certificates is None:
-            port: int = self._server.add_insecure_port(address)
-        else:
-            port = self._server.add_secure_port(address, _credentials(self._certificates))
-        return port
+    def _open(self, variable: str, port: int, tls: grpc.ServerCredentials | None) -> int:
+        address = f"{self._host}:{port}"
+        try:
+            if tls is None:
+                opened: int = self._server.add_insecure_port(address)
+            else:
+                opened = self._server.add_secure_port(address, tls)
+        except RuntimeError as error:
+            raise port_taken(variable, self._host, port) from error
+        return opened
 
     async def stop(self, grace_s: float) -> None:
         """Accept nothing more, and finish what runs.

@@ -48,7 +48,14 @@ class WorkerPool:
     def __init__(self, app: ASGIApp, settings: RuntimeSettings) -> None:
         self._app = app
         self._settings = settings
-        self._reserved = reserved_port(settings.http_host, settings.http_port)
+        self._reserved = reserved_port(
+            "MODELYARD_HTTP_PORT", settings.http_host, settings.http_port
+        )
+        self._encrypted = (
+            None
+            if settings.https_port is None
+            else reserved_port("MODELYARD_HTTPS_PORT", settings.http_host, settings.https_port)
+        )
         self._leaving = asyncio.Event()
         self._workers: set[Link] = set()
         self.force_exit = False
@@ -81,6 +88,8 @@ class WorkerPool:
                     tasks.create_task(self._keep(number))
         finally:
             self._reserved.close()
+            if self._encrypted is not None:
+                self._encrypted.close()
 
     async def _keep(self, number: int) -> None:
         """Run one worker, again and again; the task's root."""

@@ -1,16 +1,17 @@
-"""The HTTP port that several processes listen on."""
+"""Ports that several processes listen on."""
 
 from __future__ import annotations
 
 import socket
 
-from modelyard_runtime.errors import Reason, StartupError
+from modelyard_runtime.errors import port_taken
 
 
-def reserved_port(host: str, port: int) -> socket.socket:
+def reserved_port(variable: str, host: str, port: int) -> socket.socket:
     """Take a port for the workers, without listening on it.
 
     Args:
+        variable: Environment variable that names the port.
         host: Address.
         port: 0 takes a free one.
 
@@ -26,11 +27,7 @@ def reserved_port(host: str, port: int) -> socket.socket:
         ).close()  # a port that is shared looks free to whoever shares
         return _bound(host, port, shared=True)
     except OSError as error:
-        raise StartupError(
-            Reason.INVALID_SETTINGS,
-            f"MODELYARD_HTTP_PORT: cannot listen on {host}:{port}: {error.strerror}",
-            hint="Another process has the port; 0 takes a free one.",
-        ) from error
+        raise port_taken(variable, host, port, str(error.strerror)) from error
 
 
 def listening_socket(host: str, port: int) -> socket.socket:
