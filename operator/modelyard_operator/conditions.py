@@ -20,6 +20,7 @@ from modelyard_operator.rollout.routing import returns_to
 from modelyard_operator.rollout.state import RolloutState
 from modelyard_operator.rollout.status_part import format_time
 from modelyard_operator.rollout.transitions import SETTLE
+from modelyard_operator.traffic.backend_tls import plain_text_problem
 
 Manifest = Mapping[str, Any]
 
@@ -208,6 +209,10 @@ def _routes_behind(seen: Pass) -> tuple[str, str] | None:
     return seen.observed.lag if seen.settled_at and seen.now >= seen.settled_at else None
 
 
+def _in_plain_text(seen: Pass) -> tuple[str, str] | None:
+    return plain_text_problem(seen.plan.traffic, seen.observed.untrusted)
+
+
 READY_CHECKS: Final[tuple[Check, ...]] = (
     _suspended,
     _rejected,  # its pods are gone, and with them what they said
@@ -230,6 +235,7 @@ ROUTES_CHECKS: Final[tuple[Check, ...]] = (
     _dialect_changes,
     _routes_pending,
     _routes_behind,
+    _in_plain_text,
 )
 
 

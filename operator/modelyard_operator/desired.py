@@ -61,13 +61,21 @@ def desired_state(observed: Observed, settings: OperatorSettings, now: datetime)
     )
     before = _brought_up_to_date(observed, before, ask, world, now)
     rollout = decide(ask, before, world, now) if ask.target else before or Rollout()
-    routes_to = backends(rollout, world, testers=bool(spec.rollout.match))
     variants = plan_variants(observed, settings, proxy, now)
-    traffic = TrafficPlan(
-        observed.exposure, proxy, routes_to, ask.spec.match, variants.weights, ask.spec.stickiness
-    )
     rolled = _running(observed, rollout, world, ask, target)
     running = (*rolled, *variants.running)
+    traffic = TrafficPlan(
+        observed.exposure,
+        proxy,
+        backends(rollout, world, testers=bool(spec.rollout.match)),
+        ask.spec.match,
+        variants.weights,
+        ask.spec.stickiness,
+        certified=frozenset(one.revision.name for one in running if one.encrypted),
+        encrypted=observed.encrypted,
+        legs={dialect: routes.leg for dialect, routes in observed.live_routes.items()},
+        settled=observed.settled(now),
+    )
     objects = [child for one in running for child in build_children(one)]
     routes = [] if spec.suspend else _routes(model_deployment, traffic, rollout)
     return Plan(
@@ -80,7 +88,7 @@ def desired_state(observed: Observed, settings: OperatorSettings, now: datetime)
         gaps=_gaps(observed, proxy, settings),
         unrouted=observed.unrouted(proxy),
         variants=variants.all,
-        objects=(*_policies(observed, settings, objects), *objects, *routes),
+        objects=(*_policies(observed, settings, running), *objects, *routes),
         scales=scales(observed, running),
         pod_annotations=stale_pods(observed, running),
         protected=_unknown(rollout, rolled) | variants.unknown,
@@ -169,10 +177,12 @@ def _unknown(rollout: Rollout, running: Iterable[Running]) -> frozenset[str]:
 
 
 def _policies(
-    observed: Observed, settings: OperatorSettings, children: Sequence[Manifest]
+    observed: Observed, settings: OperatorSettings, running: Sequence[Running]
 ) -> list[Manifest]:
     """Who may reach the pods, if there are any; applied before them, so that none is ever open."""
-    return build_network_policies(observed.model_deployment, settings) if children else []
+    encrypted = any(one.encrypted for one in running)
+    owner = observed.model_deployment
+    return build_network_policies(owner, settings, encrypted=encrypted) if running else []
 
 
 def _routes(

@@ -62,8 +62,10 @@ def verification_files(spec: ModelDeploymentSpec) -> tuple[File, ...]:
 
 
 def config_map_names(spec: ModelDeploymentSpec) -> frozenset[str]:
-    """Return the ConfigMaps that a spec takes files from."""
-    return frozenset(file.source.config_map_name for file in _files(spec))
+    """Return the ConfigMaps that a spec takes files from, and whom the proxies trust."""
+    tls = spec.exposure.backend_tls
+    named = frozenset(file.source.config_map_name for file in _files(spec))
+    return named | ({tls.ca_config_map_name} if tls else set())
 
 
 def read_files(

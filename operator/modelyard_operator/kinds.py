@@ -45,10 +45,16 @@ HTTP_ROUTE: Final = Kind("gateway.networking.k8s.io", "v1", "httproutes", "HTTPR
 BACKEND_TRAFFIC_POLICY: Final = Kind(
     "gateway.envoyproxy.io", "v1alpha1", "backendtrafficpolicies", "BackendTrafficPolicy"
 )
+BACKEND_TLS_POLICY: Final = Kind(
+    "gateway.networking.k8s.io", "v1", "backendtlspolicies", "BackendTLSPolicy"
+)
 HTTP_ROUTE_FILTER: Final = Kind(
     "gateway.envoyproxy.io", "v1alpha1", "httproutefilters", "HTTPRouteFilter"
 )
-OPTIONAL_KINDS: Final = (LISTENER_SET, HTTP_ROUTE_FILTER, HTTP_ROUTE, BACKEND_TRAFFIC_POLICY)
+OPTIONAL_KINDS: Final = (
+    *(LISTENER_SET, HTTP_ROUTE_FILTER, HTTP_ROUTE),
+    *(BACKEND_TLS_POLICY, BACKEND_TRAFFIC_POLICY),
+)
 """Kinds of children that not every cluster has; watched where they exist when the operator starts."""
 ROUTE_KINDS: Final = frozenset({"Ingress", *(kind.name for kind in OPTIONAL_KINDS)})
 """Kinds that make up the routes: they go before what they name."""

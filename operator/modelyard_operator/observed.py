@@ -49,6 +49,8 @@ class Observed:
         refusal: Why the exposure is the last good one instead of what is asked for, if it is.
         conflicts: Hosts that an older ModelDeployment has.
         lag: What the proxy has been seen not to have taken over yet of the live routes.
+        encrypted: Revisions whose pods speak TLS with a certificate that is trusted.
+        untrusted: Why one that is meant to does not.
     """
 
     model_deployment: ModelDeployment
@@ -64,6 +66,8 @@ class Observed:
     refusal: InvalidSpecError | None = None
     conflicts: tuple[Conflict, ...] = ()
     lag: Problem | None = None
+    encrypted: frozenset[str] = frozenset()
+    untrusted: Problem | None = None
 
     @property
     def history(self) -> tuple[Revision, ...]:

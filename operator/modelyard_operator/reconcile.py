@@ -16,6 +16,7 @@ from modelyard_operator.callers import CALLERS_INTERVAL, Callers
 from modelyard_operator.cluster import Cluster
 from modelyard_operator.desired import desired_state
 from modelyard_operator.drift import differs, stamp
+from modelyard_operator.encryption import Encryption, asks_for_certificates
 from modelyard_operator.errors import (
     ChildRejectedError,
     ClusterConflictError,
@@ -30,7 +31,7 @@ from modelyard_operator.events import build_events
 from modelyard_operator.files import config_map_names
 from modelyard_operator.gateways import Gateways, asks_for_gateway
 from modelyard_operator.inquiry import Inquiry, asks_again
-from modelyard_operator.kinds import ROUTE_KINDS
+from modelyard_operator.kinds import BACKEND_TLS_POLICY, ROUTE_KINDS
 from modelyard_operator.observed import Observed
 from modelyard_operator.plan import Plan
 from modelyard_operator.propagation import Propagation, asks_proxy
@@ -69,6 +70,7 @@ class Reconciler:
         gateways: What is known of Gateways.
         callers: Who asks whether anybody can come in.
         propagation: Who asks proxies whether they have the routes.
+        encryption: Who looks at the pods' certificates.
     """
 
     store: Store
@@ -79,6 +81,7 @@ class Reconciler:
     gateways: Gateways = field(init=False)
     callers: Callers = field(init=False)
     propagation: Propagation = field(init=False)
+    encryption: Encryption = field(init=False)
     _accepted: dict[tuple[Key, str, str], tuple[str, str]] = field(default_factory=dict)
     """What the API server made of our last apply: hash and resourceVersion, so that a form of its
     own is not taken for drift."""
@@ -88,6 +91,7 @@ class Reconciler:
         self.gateways = Gateways(self.cluster, self.settings, self.store)
         self.callers = Callers(self.watch.scraper)
         self.propagation = Propagation(self.watch.scraper, self.settings)
+        self.encryption = Encryption()
 
     async def reconcile(self, key: Key) -> float | None:
         """Bring one ModelDeployment's children to its spec and report its status.
@@ -134,6 +138,7 @@ class Reconciler:
         if held.refusal:
             known = await self.gateways.complete(held, now)  # the last good one may be elsewhere
         known = await self.propagation.complete(known, now)
+        known = await self.encryption.complete(known)
         return replace(known, locked_out=await self.callers.locked_out(known, now))
 
     async def _write_status(self, observed: Observed, plan: Plan, now: datetime) -> bool:
@@ -231,6 +236,7 @@ class Reconciler:
         self.store.references.forget(key)
         self.watch.forget(key)
         self.propagation.forget(key)
+        self.encryption.forget(key)
         for place in [place for place in self._accepted if place[0] == key]:
             del self._accepted[place]
 
@@ -243,10 +249,12 @@ def orphans(observed: Observed, plan: Plan) -> Iterable[Manifest]:
     limit = observed.model_deployment.spec.rollout.revision_history_limit
     retired = [r.name for r in observed.history if ("Deployment", r.name) not in wanted]
     kept = {("ControllerRevision", name) for name in retired[:limit]}
+    in_use = {BACKEND_TLS_POLICY.name} if plan.traffic.leaves_tls else set()
     found = [
         child
         for place, child in observed.children.items()
         if place not in wanted | kept
+        and child["kind"] not in in_use
         and child["metadata"].get("labels", {}).get(labels.REVISION) not in plan.protected
         and "deletionTimestamp" not in child["metadata"]
     ]
@@ -258,6 +266,7 @@ def _seconds_to_wake(observed: Observed, plan: Plan, now: datetime) -> float | N
         plan.wake,
         observed.shifted + SETTLE if observed.shifted else None,
         asks_proxy(observed, now),
+        asks_for_certificates(observed, now),
         observed.findings.due,
         asks_again(observed, now),
         asks_for_gateway(observed, now),

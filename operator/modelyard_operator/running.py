@@ -9,6 +9,7 @@ from modelyard_operator.resources.autoscaler import build_autoscaler
 from modelyard_operator.resources.config_maps import build_directives, build_files
 from modelyard_operator.resources.directives import directives_hash
 from modelyard_operator.resources.disruption_budget import build_disruption_budget
+from modelyard_operator.resources.pod_template import speaks_tls
 from modelyard_operator.resources.service import build_revision_service
 from modelyard_operator.resources.workload import build_workload
 from modelyard_operator.revision import Revision, build_controller_revision
@@ -36,6 +37,11 @@ class Running(NamedTuple):
     bounds: Bounds
     role: Role = Role()
 
+    @property
+    def encrypted(self) -> bool:
+        """Whether its pods have ports for TLS."""
+        return speaks_tls(self.revision.template)
+
 
 def build_children(running: Running) -> list[Manifest]:
     """Build everything of one revision; an autoscaler only while it has pods."""
@@ -45,7 +51,7 @@ def build_children(running: Running) -> list[Manifest]:
         build_files(owner, revision),
         build_directives(owner, revision.name, *running.role),
         build_workload(owner, revision),
-        build_revision_service(owner, revision.name),
+        build_revision_service(owner, revision.name, encrypted=running.encrypted),
         build_disruption_budget(owner, revision.name),
     ]
     scaling = owner.spec.scaling

@@ -5,6 +5,7 @@ docs/reference/runtime-contract.md is the page that both sides are held to.
 
 import json
 from collections.abc import Iterable
+from types import MappingProxyType
 from typing import Final
 
 from modelyard_operator.files import HANDLER, File, verification_files, warmup_files
@@ -13,6 +14,8 @@ from modelyard_operator.spec import ModelDeploymentSpec, ModelSpec, TensorSpec
 HTTP_PORT: Final = 8080
 GRPC_PORT: Final = 8081
 METRICS_PORT: Final = 8082
+HTTPS_PORT: Final = 8443
+GRPCS_PORT: Final = 8444
 LIVE_PATH: Final = "/v2/health/live"
 READY_PATH: Final = "/v2/health/ready"
 USER_ID: Final = 65532
@@ -21,12 +24,21 @@ DIRECTIVES_DIR: Final = "/etc/modelyard/directives"
 DIRECTIVES_KEY: Final = "directives.json"
 FILES_DIR: Final = "/etc/modelyard/files"
 KEYS_DIR: Final = "/etc/modelyard/keys"
+TLS_DIR: Final = "/etc/modelyard/tls"
 CA_DIR: Final = "/etc/modelyard/ca"
 CA_KEY: Final = "ca.crt"
 CLAIM_PATH: Final = "/mnt/claim"
 RUNTIME_COMMAND: Final = ("python", "-m", "modelyard_runtime", "serve")
 FETCH_COMMAND: Final = ("python", "-m", "modelyard_runtime.fetch")
 
+_TLS_VARIABLES: Final = MappingProxyType(
+    {
+        "MODELYARD_TLS_CERT_FILE": f"{TLS_DIR}/tls.crt",
+        "MODELYARD_TLS_KEY_FILE": f"{TLS_DIR}/tls.key",
+        "MODELYARD_HTTPS_PORT": str(HTTPS_PORT),
+        "MODELYARD_GRPCS_PORT": str(GRPCS_PORT),
+    }
+)
 SUPPORTED_SCHEMES: Final = frozenset({"s3", "http", "https", "pvc"})
 
 
@@ -89,6 +101,7 @@ def _optional_environment(spec: ModelDeploymentSpec) -> dict[str, str]:
         "MODELYARD_VERIFICATION_TOLERANCE": str(float(verification.relative_tolerance))
         if verification
         else None,
+        **(_TLS_VARIABLES if spec.exposure.backend_tls else {}),
     }
     return {name: value for name, value in variables.items() if value is not None}
 

@@ -18,7 +18,8 @@ def test_the_capabilities_are_those_of_the_code_and_of_the_last_run() -> None:
 def test_every_reason_of_routes_is_explained() -> None:
     sources = (ROOT / "operator" / "modelyard_operator").rglob("*.py")
     code = "".join(path.read_text() for path in sources if path.parent.name == "traffic")
-    code += (ROOT / "operator" / "modelyard_operator" / "gateways.py").read_text()
+    for name in ("gateways.py", "encryption.py"):
+        code += (ROOT / "operator" / "modelyard_operator" / name).read_text()
     reasons = set(re.findall(r'Problem\(\s*"(\w+)"', code))
     assert len(reasons) >= 5
     explained = set(re.findall(r"^\| `(\w+)` \|", TEXT, re.MULTILINE))

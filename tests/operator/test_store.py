@@ -17,7 +17,9 @@ NONE: frozenset[str] = frozenset()
 
 def service(version: int = 1, uid: str = "one", **change: Any) -> dict[str, Any]:
     owner = parsed()
-    made = live(build_revision_service(owner, revision_of(owner).name), version=version)
+    made = live(
+        build_revision_service(owner, revision_of(owner).name, encrypted=False), version=version
+    )
     made["metadata"]["uid"] = uid
     return made | change
 

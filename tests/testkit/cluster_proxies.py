@@ -108,6 +108,7 @@ def _of_gateway(proxy: KnownAs, namespace: str, *lacks: str, name: str = PUBLIC_
 
 TIMEOUT: Final = "exposure.timeoutSeconds"
 TLS: Final = "exposure.tls"
+BACKEND_TLS: Final = "exposure.backendTLS"
 VARIANTS: Final = "variants"
 PROFILES: Final = (
     Profile(
@@ -120,7 +121,7 @@ PROFILES: Final = (
     _of_gateway("envoy-gateway", "gateways"),
     _of_gateway("traefik", "traefik", TIMEOUT, TLS),
 )
-GENERIC: Final = _of_gateway("generic", "traefik", TIMEOUT, TLS, name=GENERIC_GATEWAY)
+GENERIC: Final = _of_gateway("generic", "traefik", TIMEOUT, TLS, BACKEND_TLS, name=GENERIC_GATEWAY)
 """Traefik, of which the operator is told that it knows nothing."""
 WITH_GENERIC: Final = (*PROFILES, pytest.param(GENERIC, marks=pytest.mark.at_length))
 """A fourth proxy takes its time: `make routes` and `make chaos` run behind it, `make test` does not."""

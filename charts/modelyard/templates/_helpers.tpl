@@ -71,7 +71,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   verbs: [get, list, watch, create, patch, delete]
 # Where a cluster has no Gateway API, these rules mean nothing.
 - apiGroups: [gateway.networking.k8s.io]
-  resources: [httproutes, listenersets]
+  resources: [backendtlspolicies, httproutes, listenersets]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [gateway.networking.k8s.io]
   resources: [gateways]

@@ -65,6 +65,11 @@ def sticky_cookie(prefix: str, candidate: str) -> str:
     return f"{prefix}-{candidate.rpartition('-')[2]}"
 
 
+def certified_host(model_deployment: str, namespace: str) -> str:
+    """Name in the certificate of the pods, which proxies ask for: that of the cluster's Service."""
+    return f"{cluster_service(model_deployment)}.{namespace}.svc"
+
+
 def service_url(service: str, namespace: str) -> str:
     """Address of a Service for who is inside the cluster, without a slash at its end."""
     return f"http://{service}.{namespace}.svc"

@@ -17,7 +17,13 @@ from typing import Any, Final
 
 from modelyard_operator.resources import labels, names
 from modelyard_operator.resources.meta import build_metadata
-from modelyard_operator.runtime_contract import GRPC_PORT, HTTP_PORT, METRICS_PORT
+from modelyard_operator.runtime_contract import (
+    GRPC_PORT,
+    GRPCS_PORT,
+    HTTP_PORT,
+    HTTPS_PORT,
+    METRICS_PORT,
+)
 from modelyard_operator.settings import OperatorSettings
 from modelyard_operator.spec import ModelDeployment, ModelDeploymentSpec
 
@@ -31,21 +37,28 @@ OWN_NAMESPACE: Final[Manifest] = {"podSelector": {}}
 
 
 def build_network_policies(
-    model_deployment: ModelDeployment, settings: OperatorSettings
+    model_deployment: ModelDeployment, settings: OperatorSettings, *, encrypted: bool
 ) -> list[Manifest]:
     """Build the policy of all pods of a ModelDeployment; none if the user wants none.
 
     An operator that was not told where the proxies run lets every source ask the model: an upgrade
     must not cut off the users of a proxy that nobody has named.
+
+    Args:
+        model_deployment: The owner.
+        settings: The operator's own settings.
+        encrypted: Some of the pods have ports for TLS.
     """
     exposure = model_deployment.spec.exposure
     if exposure.network_policy == "None":
         return []
     callers = sorted({*settings.proxy_namespaces, *exposure.allow_from})
-    requests = _rule((HTTP_PORT, GRPC_PORT))
+    tls = (HTTPS_PORT, GRPCS_PORT) if encrypted else ()
+    requests = _rule((HTTP_PORT, GRPC_PORT, *tls))
     if settings.proxy_namespaces:
         requests["from"] = [OWN_NAMESPACE, _namespaces(callers)]
-    metrics = _rule((METRICS_PORT,))
+    # The operator looks at the certificate before it sends anybody there.
+    metrics = _rule((METRICS_PORT, *tls[:1]))
     metrics["from"] = [_namespaces([settings.pod_namespace]) | _pods(OPERATOR)]
     if settings.prometheus_namespaces:
         metrics["from"].append(_namespaces(sorted(settings.prometheus_namespaces)))

@@ -12,6 +12,9 @@ from modelyard_operator.spec import ModelDeployment, ModelDeploymentSpec
 
 Manifest = dict[str, Any]
 
+HTTPS: Final = "https"
+GRPCS: Final = "grpcs"
+"""Names of the ports with TLS, of pods and Services."""
 DRAIN_MARGIN_S: Final = 15
 """Between the runtime's own drain limit and the kubelet's kill."""
 UNPRIVILEGED: Final[Manifest] = {
@@ -84,6 +87,30 @@ def build_pod_template(
     return merged
 
 
+def speaks_tls(template: Mapping[str, Any]) -> bool:
+    """Tell whether pods of a template have ports for TLS."""
+    containers = template.get("spec", {}).get("containers") or ()
+    return any(
+        port.get("name") == HTTPS
+        for container in containers
+        if container.get("name") == "runtime"
+        for port in container.get("ports") or ()
+    )
+
+
+def _ports(spec: ModelDeploymentSpec) -> list[Manifest]:
+    ports = {
+        "http": contract.HTTP_PORT,
+        "grpc": contract.GRPC_PORT,
+        "metrics": contract.METRICS_PORT,
+    }
+    if spec.exposure.backend_tls:
+        ports |= {HTTPS: contract.HTTPS_PORT, GRPCS: contract.GRPCS_PORT}
+    return [
+        {"name": name, "containerPort": number, "protocol": "TCP"} for name, number in ports.items()
+    ]
+
+
 def _environment(variables: Mapping[str, str]) -> list[Manifest]:
     # The API server drops an empty value, which would read as drift.
     return [{"name": name, "value": value} for name, value in variables.items() if value]
@@ -125,11 +152,7 @@ def _runtime_container(
         "name": "runtime",
         "command": list(contract.RUNTIME_COMMAND),
         "env": [*_environment(environment), *spec.runtime.env],
-        "ports": [
-            {"name": "http", "containerPort": contract.HTTP_PORT, "protocol": "TCP"},
-            {"name": "grpc", "containerPort": contract.GRPC_PORT, "protocol": "TCP"},
-            {"name": "metrics", "containerPort": contract.METRICS_PORT, "protocol": "TCP"},
-        ],
+        "ports": _ports(spec),
         "volumeMounts": [
             _mount("models", contract.MODEL_REPOSITORY, read_only=True),
             _mount("tmp", "/tmp"),
@@ -145,6 +168,8 @@ def _runtime_container(
     }
     if spec.runtime.args:
         container["args"] = list(spec.runtime.args)
+    if spec.exposure.backend_tls:
+        container["volumeMounts"].append(_mount("tls", contract.TLS_DIR, read_only=True))
     if contract.claim_name(spec.model.uri):
         container["volumeMounts"].append(_mount("claim", contract.CLAIM_PATH, read_only=True))
     if resources := _compute_resources(spec, devices=True):
@@ -193,6 +218,10 @@ def _volumes(model_deployment: ModelDeployment, revision: str) -> list[Manifest]
         {"name": "files", "configMap": _config_map(names.files(revision))},
         {"name": "keys", "secret": keys},
     ]
+    if tls := spec.exposure.backend_tls:
+        volumes.append(
+            {"name": "tls", "secret": {"secretName": tls.secret_name, "defaultMode": 0o440}}
+        )
     if ref := spec.model.ca_bundle_config_map_ref:
         items = [{"key": ref.key, "path": contract.CA_KEY}]
         volumes.append({"name": "ca", "configMap": _config_map(ref.name, items)})

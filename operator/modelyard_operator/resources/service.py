@@ -4,25 +4,41 @@ from typing import Any, Final
 
 from modelyard_operator.resources import labels, names
 from modelyard_operator.resources.meta import build_metadata
+from modelyard_operator.resources.pod_template import GRPCS, HTTPS
 from modelyard_operator.spec import ModelDeployment
 
 Manifest = dict[str, Any]
 
 PORT: Final = 80
 GRPC_PORT: Final = 8081
+HTTPS_PORT: Final = 443
+GRPCS_PORT: Final = 8444
 
 
-def build_revision_service(model_deployment: ModelDeployment, revision: str) -> Manifest:
+def build_revision_service(
+    model_deployment: ModelDeployment, revision: str, *, encrypted: bool
+) -> Manifest:
     """Build the Service that routes name as the revision's backend.
 
     Proxies attach a canary to the primary's Service, so that a Service is never shared by two routes.
+
+    Args:
+        model_deployment: Whose it is.
+        revision: Whose pods it selects.
+        encrypted: They have ports for TLS.
     """
-    return _build(
+    service = _build(
         model_deployment,
         revision,
         child_labels=labels.for_revision(model_deployment.name, revision),
         revision=revision,
     )
+    if encrypted:
+        service["spec"]["ports"] += [
+            {"name": HTTPS, "port": HTTPS_PORT, "targetPort": HTTPS, "protocol": "TCP"},
+            {"name": GRPCS, "port": GRPCS_PORT, "targetPort": GRPCS, "protocol": "TCP"},
+        ]
+    return service
 
 
 def build_cluster_service(model_deployment: ModelDeployment, revision: str) -> Manifest:

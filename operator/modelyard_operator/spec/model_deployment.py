@@ -163,6 +163,18 @@ class TLSSpec(Spec):
     secret_name: str
 
 
+class BackendTLSSpec(Spec):
+    """What pods and proxies encrypt with what is between them.
+
+    Attributes:
+        secret_name: Secret of the pods, with ``tls.crt`` and ``tls.key``; Ingresses trust its ``ca.crt``.
+        ca_config_map_name: ConfigMap whose ``ca.crt`` Gateways trust, and the operator.
+    """
+
+    secret_name: str
+    ca_config_map_name: str
+
+
 class AuthSpec(Spec):
     """Who may ask; keys come from a Secret that is always mounted, so that they can be added later."""
 
@@ -205,6 +217,7 @@ class ExposureSpec(Spec):
     path: str = "/"
     annotations: dict[str, str] = {}
     tls: TLSSpec | None = None
+    backend_tls: BackendTLSSpec | None = Field(default=None, alias="backendTLS")
     timeout_seconds: int = 300
     max_body_bytes: int = 33554432
     auth: AuthSpec = AuthSpec()
@@ -281,7 +294,10 @@ class ModelDeploymentSpec(Spec):
         return ModelDeploymentSpec(
             **{name: getattr(self, name) for name in SERVING_FIELDS},
             rollout=RolloutSpec(verification=self.rollout.verification),
-            exposure=ExposureSpec(auth=AuthSpec(secret_name=self.exposure.auth.secret_name)),
+            exposure=ExposureSpec(
+                auth=AuthSpec(secret_name=self.exposure.auth.secret_name),
+                backend_tls=self.exposure.backend_tls,
+            ),
         )
 
 

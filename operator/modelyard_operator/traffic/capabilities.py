@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Final, Literal
 
+from modelyard_operator.kinds import BACKEND_TLS_POLICY
 from modelyard_operator.settings import Profile
 from modelyard_operator.spec import (
     DEFAULT_STEPS,
@@ -32,6 +33,7 @@ VARIANTS: Final = "variants"
 TIMEOUT: Final = "exposure.timeoutSeconds"
 BODY: Final = "exposure.maxBodyBytes"
 TLS: Final = "exposure.tls"
+BACKEND_TLS: Final = "exposure.backendTLS"
 CANARY_COOKIE_VALUE: Final = "always"
 """Value of a cookie that leads to the candidate of an Ingress."""
 AUTH: Final = "exposure.auth"
@@ -46,6 +48,7 @@ _LOSSES: Final = MappingProxyType(
         VARIANTS: "none of them runs",
         TIMEOUT: "the proxy's own limits apply",
         TLS: "the listeners of the Gateway hold the certificates",
+        BACKEND_TLS: "requests go to the pods in plain text",
     }
 )
 """What becomes of a field that a profile says ``no`` to."""
@@ -64,6 +67,7 @@ _TABLE: Final[Mapping[str, tuple[Support, ...]]] = MappingProxyType(
         VARIANTS: ("no", "no", "no", "native", "native", "native"),
         TIMEOUT: ("native", "native", "no", "native", "no", "no"),
         BODY: ("native", "native", "runtime", "runtime", "runtime", "runtime"),
+        BACKEND_TLS: ("native", "native", "no", "native", "native", "no"),
         TLS: ("native", "native", "native", "native", "no", "no"),
         AUTH: ("runtime", "runtime", "runtime", "runtime", "runtime", "runtime"),
         RATE: ("runtime", "runtime", "runtime", "runtime", "runtime", "runtime"),
@@ -90,6 +94,12 @@ def carries_variants(proxy: Proxy) -> bool:
 def has(proxy: Proxy, feature: str) -> bool:
     """Tell whether a proxy does something itself."""
     return CAPABILITIES[proxy.profile][feature] == "native"
+
+
+def encrypts_to_pods(proxy: Proxy) -> bool:
+    """Tell whether a proxy can speak TLS to the pods; behind a Gateway it takes a kind of its own."""
+    knows = proxy.dialect != "Gateway" or BACKEND_TLS_POLICY.name not in proxy.found.absent
+    return proxy.routed and has(proxy, BACKEND_TLS) and knows
 
 
 def unsupported(spec: ModelDeploymentSpec, proxy: Proxy) -> tuple[str, ...]:
@@ -144,9 +154,11 @@ def _canary_cookie_gaps(rollout: RolloutSpec, proxy: Proxy) -> Iterator[str]:
 def _lost(proxy: Proxy) -> list[str]:
     """Features that nobody provides; a Gateway may take certificates, or not, whatever its profile."""
     if not proxy.routed:
-        return [STEPS, MATCH, MATCH_COOKIE, STICKINESS, VARIANTS]
+        return [STEPS, MATCH, MATCH_COOKIE, STICKINESS, VARIANTS, BACKEND_TLS]
     row = CAPABILITIES[proxy.profile]
     lost = [name for name in row if row[name] == "no" and name != TLS]
+    if has(proxy, BACKEND_TLS) and not encrypts_to_pods(proxy):
+        lost.append(BACKEND_TLS)
     takes = proxy.found.takes_listeners if proxy.dialect == "Gateway" else has(proxy, TLS)
     return lost if takes else [*lost, TLS]
 
@@ -156,6 +168,8 @@ def _why(feature: str, proxy: Proxy) -> str:
         return "there is no external route to divide"
     if proxy.profile == "none":
         return f"IngressClass {proxy.ingress_class or '(cluster default)'} has no profile"
+    if feature == BACKEND_TLS and has(proxy, feature):
+        return "the operator could not list any BackendTLSPolicy when it started"
     if has(proxy, feature):
         return "the Gateway lets nobody here add listeners (spec.allowedListeners)"
     return f"the profile {proxy.profile} does not have it"
@@ -176,6 +190,7 @@ def _wished(spec: ModelDeploymentSpec, feature: str) -> bool:
         STICKINESS: rollout.stickiness is not None,
         VARIANTS: bool(spec.variants),
         TLS: exposure.tls is not None,
+        BACKEND_TLS: exposure.backend_tls is not None,
         TIMEOUT: exposure.timeout_seconds != ExposureSpec().timeout_seconds,
     }
     return wishes.get(feature, True)

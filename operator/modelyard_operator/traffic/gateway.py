@@ -17,8 +17,13 @@ from modelyard_operator.resources import labels, names
 from modelyard_operator.resources.meta import build_metadata
 from modelyard_operator.rollout.routing import Backends
 from modelyard_operator.spec import GatewayRef, ModelDeployment
+from modelyard_operator.traffic.backend_tls import (
+    backend_policy_problem,
+    render_backend_policies,
+)
 from modelyard_operator.traffic.envoy_policies import policy_problem, render_policies
-from modelyard_operator.traffic.gateway_rules import MAIN_RULE, build_rules
+from modelyard_operator.traffic.gateway_rules import HTTP_PORTS, MAIN_RULE, build_rules
+from modelyard_operator.traffic.legs import Leg, read_leg
 from modelyard_operator.traffic.listeners import listener_set_problem, render_listener_set
 from modelyard_operator.traffic.plan import NO_ROUTES, LiveRoutes, TrafficPlan
 from modelyard_operator.traffic.proxy import Problem
@@ -62,7 +67,8 @@ def render_http_route(model_deployment: ModelDeployment, plan: TrafficPlan) -> l
     # the clusters that Envoy has just been given; Envoy then waits 15 s for endpoints that nobody sends
     # again, and the new routes of every other model with it (envoyproxy/envoy#26749).
     answers = [render_answer(plan, metadata)] if guarded else []
-    return [*listeners, *answers, *render_policies(plan, metadata), route]
+    policies = [*render_policies(plan, metadata), *render_backend_policies(model_deployment, plan)]
+    return [*listeners, *answers, *policies, route]
 
 
 def read_http_route(name: str, children: Mapping[tuple[str, str], Manifest]) -> LiveRoutes:
@@ -78,7 +84,11 @@ def read_http_route(name: str, children: Mapping[tuple[str, str], Manifest]) -> 
     gateway, problem = _attached(name, parents[0], children)
     found = problem or _objection(route, parents[0])
     found = found or policy_problem(children, names.http_route(name))
-    return LiveRoutes(backends, found, {"gateway_ref": gateway} if gateway else {}, variants)
+    leg = read_leg(_main_refs(route), HTTP_PORTS)
+    if leg is not Leg.PLAIN:
+        found = found or backend_policy_problem(children)
+    written_for = {"gateway_ref": gateway} if gateway else {}
+    return LiveRoutes(backends, found, written_for, variants, leg)
 
 
 def _attached(
@@ -117,10 +127,9 @@ def _variants_mark(plan: TrafficPlan) -> dict[str, str]:
 
 def _read_shares(route: Manifest) -> tuple[Backends, dict[str, int]]:
     """Read the weights back; a rule that somebody changed to another shape names nobody."""
-    rules = [one for one in route["spec"].get("rules") or () if one.get("name") == MAIN_RULE]
-    shares = {
-        ref["name"]: ref.get("weight", 1) for rule in rules for ref in rule.get("backendRefs", ())
-    }
+    shares: dict[str, int] = {}
+    for ref in _main_refs(route):
+        shares[ref["name"]] = shares.get(ref["name"], 0) + ref.get("weight", 1)
     mark = (route["metadata"].get("annotations") or {}).get(labels.VARIANTS, "")
     variants = {name: shares.pop(name) for name in mark.split(",") if name in shares}
     rest = sum(shares.values())
@@ -133,6 +142,11 @@ def _read_shares(route: Manifest) -> tuple[Backends, dict[str, int]]:
             return Backends(), {}
     whole = rest + sum(variants.values())
     return backends, {name: percent(weight, whole) for name, weight in variants.items()}
+
+
+def _main_refs(route: Manifest) -> list[Manifest]:
+    rules = [one for one in route["spec"].get("rules") or () if one.get("name") == MAIN_RULE]
+    return [ref for rule in rules for ref in rule.get("backendRefs", ())]
 
 
 def _objection(route: Manifest, wanted: Mapping[str, Any]) -> Problem | None:

@@ -17,15 +17,17 @@ References:
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
-from modelyard_operator.resources.service import GRPC_PORT, PORT
+from modelyard_operator.resources.service import GRPC_PORT, GRPCS_PORT, HTTPS_PORT, PORT
 from modelyard_operator.traffic.capabilities import MATCH_COOKIE, STICKINESS, has
 from modelyard_operator.traffic.envoy_policies import NO_LIMIT
+from modelyard_operator.traffic.legs import Ports, build_backend_refs
 from modelyard_operator.traffic.plan import TrafficPlan
-from modelyard_operator.traffic.proxy import Proxy
 from modelyard_operator.traffic.shares import WHOLE
 
 Manifest = dict[str, Any]
 
+HTTP_PORTS: Final = Ports(PORT, HTTPS_PORT)
+_GRPC_PORTS: Final = Ports(GRPC_PORT, GRPCS_PORT)
 MAIN_RULE: Final = "main"
 """The rule that the weights are read back from."""
 REQUEST_TIMEOUT: Final = "HTTPRouteRequestTimeout"
@@ -38,12 +40,12 @@ class _Entrance(NamedTuple):
     Attributes:
         prefix: What the names of its rules begin with.
         paths: Prefixes of the paths.
-        port: Port of the revisions' Services.
+        ports: Ports of the revisions' Services.
     """
 
     prefix: str
     paths: tuple[str, ...]
-    port: int
+    ports: Ports
 
 
 class _Group(NamedTuple):
@@ -66,10 +68,10 @@ def build_rules(plan: TrafficPlan) -> list[Manifest]:
     Args:
         plan: Who gets what; it has a primary.
     """
-    entrances = [_Entrance("", (plan.exposure.path,), PORT)]
+    entrances = [_Entrance("", (plan.exposure.path,), HTTP_PORTS)]
     if plan.grpc_services:
-        entrances.append(_Entrance("grpc-", plan.grpc_services, GRPC_PORT))
-    return [_rule(group, entrance, plan.proxy) for group in _groups(plan) for entrance in entrances]
+        entrances.append(_Entrance("grpc-", plan.grpc_services, _GRPC_PORTS))
+    return [_rule(group, entrance, plan) for group in _groups(plan) for entrance in entrances]
 
 
 def _groups(plan: TrafficPlan) -> Iterator[_Group]:
@@ -107,7 +109,7 @@ def _cookie(name: str, value: str) -> Manifest:
     return {"type": "RegularExpression", "name": "Cookie", "value": expression}
 
 
-def _rule(group: _Group, entrance: _Entrance, proxy: Proxy) -> Manifest:
+def _rule(group: _Group, entrance: _Entrance, plan: TrafficPlan) -> Manifest:
     matches: list[Manifest] = [
         {"path": {"type": "PathPrefix", "value": path}} for path in entrance.paths
     ]
@@ -116,11 +118,9 @@ def _rule(group: _Group, entrance: _Entrance, proxy: Proxy) -> Manifest:
     rule: Manifest = {
         "name": f"{entrance.prefix}{group.name}",
         "matches": matches,
-        "backendRefs": [
-            {"name": service, "port": entrance.port, "weight": weight}
-            for service, weight in group.shares.items()
-        ],
+        "backendRefs": build_backend_refs(group.shares, plan.encrypted, entrance.ports, plan.leg),
     }
+    proxy = plan.proxy
     if proxy.profile == "envoy-gateway" or REQUEST_TIMEOUT in proxy.found.features:
         # Left out, Envoy would end every answer after 15 s, streams included.
         rule["timeouts"] = {"request": NO_LIMIT}

@@ -18,10 +18,11 @@ from typing import Any, Final, NamedTuple
 
 from modelyard_operator.resources import labels, names
 from modelyard_operator.resources.meta import build_metadata
-from modelyard_operator.resources.service import GRPC_PORT, PORT
+from modelyard_operator.resources.service import GRPC_PORT, GRPCS_PORT, HTTPS_PORT, PORT
 from modelyard_operator.rollout.routing import Backends
 from modelyard_operator.spec import ModelDeployment
 from modelyard_operator.traffic.capabilities import CANARY_COOKIE_VALUE, splits
+from modelyard_operator.traffic.legs import Leg
 from modelyard_operator.traffic.plan import LiveRoutes, TrafficPlan
 from modelyard_operator.traffic.proxy import Problem
 
@@ -29,6 +30,7 @@ Manifest = dict[str, Any]
 
 PREFIX: Final = "nginx.ingress.kubernetes.io/"
 CANARY: Final = f"{PREFIX}canary"
+PROTOCOL: Final = f"{PREFIX}backend-protocol"
 CANARY_WEIGHT: Final = f"{PREFIX}canary-weight"
 CANARY_COOKIE: Final = f"{PREFIX}canary-by-cookie"
 CANARY_HEADER: Final = f"{PREFIX}canary-by-header"
@@ -38,6 +40,10 @@ RETRIES: Final = MappingProxyType(
 )
 """Once more, and a POST only while nothing of it was sent: without ``non_idempotent`` neither proxy
 repeats one that was. A pod that says nothing in time is no reason to ask another for the same."""
+
+
+_ENCRYPTED: Final = ((HTTPS_PORT, "HTTPS"), (GRPCS_PORT, "GRPCS"))
+"""Port and protocol of the two pairs where requests go to the pods in TLS."""
 
 
 class _Pair(NamedTuple):
@@ -65,6 +71,12 @@ def render_ingresses(owner: ModelDeployment, plan: TrafficPlan) -> list[Manifest
     made = [(http._replace(paths=(plan.exposure.path,)), _http_annotations(plan))]
     if plan.grpc_services:
         made.append((grpc._replace(paths=plan.grpc_services), _grpc_annotations(plan)))
+    if plan.leg is Leg.TLS:
+        encrypted = _encryption(owner, plan)
+        made = [
+            (pair._replace(port=port), {**annotations, **encrypted, PROTOCOL: protocol})
+            for (pair, annotations), (port, protocol) in zip(made, _ENCRYPTED, strict=False)
+        ]
     ingresses = []
     for pair, annotations in made:
         ingresses.append(
@@ -88,7 +100,9 @@ def read_ingresses(name: str, children: Mapping[tuple[str, str], Manifest]) -> L
         problem = Problem("RoutePending", text)
     ingress = children.get(("Ingress", http.primary)) or {}
     ingress_class = ingress.get("spec", {}).get("ingressClassName")
-    return LiveRoutes(backends, problem, written_for={"ingress_class_name": ingress_class})
+    written_for = {"ingress_class_name": ingress_class}
+    leg = Leg.TLS if _port_of(ingress) == HTTPS_PORT else Leg.PLAIN
+    return LiveRoutes(backends, problem, written_for, leg=leg)
 
 
 def backend_of(ingress: Mapping[str, Any]) -> str | None:
@@ -96,6 +110,14 @@ def backend_of(ingress: Mapping[str, Any]) -> str | None:
     try:
         path = ingress["spec"]["rules"][0]["http"]["paths"][0]
         return str(path["backend"]["service"]["name"])
+    except (KeyError, IndexError):
+        return None
+
+
+def _port_of(ingress: Mapping[str, Any]) -> int | None:
+    try:
+        path = ingress["spec"]["rules"][0]["http"]["paths"][0]
+        return int(path["backend"]["service"]["port"]["number"])
     except (KeyError, IndexError):
         return None
 
@@ -148,9 +170,21 @@ def _grpc_annotations(plan: TrafficPlan) -> dict[str, str]:
         **{key: value for key, value in annotations.items() if key.startswith(PREFIX)},
         **_silence(plan),
         **RETRIES,
-        f"{PREFIX}backend-protocol": "GRPC",
+        PROTOCOL: "GRPC",
         f"{PREFIX}proxy-body-size": "0",
         f"{PREFIX}proxy-request-buffering": "off",
+    }
+
+
+def _encryption(owner: ModelDeployment, plan: TrafficPlan) -> dict[str, str]:
+    """Whom the proxy trusts: the authority in the Secret of the pods, and the name of the Service."""
+    tls = plan.exposure.backend_tls
+    secret = tls.secret_name if tls else ""
+    return {
+        f"{PREFIX}proxy-ssl-secret": f"{owner.namespace}/{secret}",
+        f"{PREFIX}proxy-ssl-verify": "on",
+        f"{PREFIX}proxy-ssl-name": names.certified_host(owner.name, owner.namespace),
+        f"{PREFIX}proxy-ssl-server-name": "on",
     }
 
 

@@ -8,6 +8,8 @@ from modelyard_operator.resources.names import sticky_cookie
 from modelyard_operator.rollout.routing import Backends
 from modelyard_operator.rollout.transitions import FULL
 from modelyard_operator.spec import ExposureSpec, MatchSpec, StickinessSpec
+from modelyard_operator.traffic.capabilities import encrypts_to_pods
+from modelyard_operator.traffic.legs import Leg
 from modelyard_operator.traffic.proxy import Problem, Proxy
 from modelyard_operator.traffic.shares import divide
 
@@ -30,6 +32,10 @@ class TrafficPlan:
         variants: Percent of all requests that revisions outside the rollout get; the backends share
             the rest.
         stickiness: Clients keep the backend that has answered them.
+        certified: Revisions whose pods have ports for TLS.
+        encrypted: Those that have shown a certificate that is trusted.
+        legs: How the live routes of each dialect lead to the pods.
+        settled: The proxy has had time to follow the last change of a route.
     """
 
     exposure: ExposureSpec
@@ -38,6 +44,39 @@ class TrafficPlan:
     match: tuple[MatchSpec, ...] = ()
     variants: Mapping[str, int] = field(default_factory=dict)
     stickiness: StickinessSpec | None = None
+    certified: frozenset[str] = frozenset()
+    encrypted: frozenset[str] = frozenset()
+    legs: Mapping[str, Leg] = field(default_factory=dict)
+    settled: bool = True
+
+    @property
+    def leg(self) -> Leg:
+        """How requests get to the pods; Envoy is led from one end to the other step by step."""
+        end = Leg.TLS if self.encrypts else Leg.PLAIN
+        live = self.legs.get(self.proxy.dialect or "")
+        if live is None or self.proxy.profile != "envoy-gateway":
+            return end
+        # Who cannot speak TLS waits no longer than for next to no weight.
+        return live.towards(end) if self.settled or live is Leg.TLS else live
+
+    @property
+    def leaves_tls(self) -> bool:
+        """Whether the routes still lead to ports for TLS, and nobody asks for that any more."""
+        return self.exposure.backend_tls is None and self.leg is not Leg.PLAIN
+
+    @property
+    def encrypts(self) -> bool:
+        """Whether requests are to go to the pods in TLS: to all that the routes name, or to none.
+
+        An Ingress of ingress-nginx knows one protocol for both revisions of a rollout.
+        """
+        asked = self.exposure.backend_tls is not None and encrypts_to_pods(self.proxy)
+        return asked and bool(self.weights) and not self.unencrypted
+
+    @property
+    def unencrypted(self) -> frozenset[str]:
+        """Revisions that the routes name and that do not speak TLS."""
+        return frozenset((*self.weights, *self.variants)) - self.encrypted
 
     @property
     def shares(self) -> dict[str, int]:
@@ -86,12 +125,14 @@ class LiveRoutes:
         problem: Why the proxy has not taken them over as they are; None also where it cannot tell.
         written_for: Fields of the exposure that name the proxy they were written for.
         variants: Percent of all requests that they give to revisions outside the rollout.
+        leg: How they lead to the pods.
     """
 
     backends: Backends
     problem: Problem | None = None
     written_for: Mapping[str, Any] = field(default_factory=dict)
     variants: Mapping[str, int] = field(default_factory=dict)
+    leg: Leg = Leg.PLAIN
 
     @property
     def revisions(self) -> frozenset[str]:

@@ -35,6 +35,10 @@ ASKS: Final[Mapping[str, tuple[Manifest, Manifest]]] = {
         {"exposure": {"timeoutSeconds": None}},
     ),
     "exposure.tls": ({"exposure": {"tls": {"secretName": "x"}}}, {"exposure": {"tls": None}}),
+    "exposure.backendTLS": (
+        {"exposure": {"backendTLS": {"secretName": "x", "caConfigMapName": "x"}}},
+        {"exposure": {"backendTLS": None}},
+    ),
     "variants": (
         {"variants": [{"name": "b", "weight": 10, "model": {"uri": "s3://models/b"}}]},
         {"variants": None},

@@ -17,7 +17,7 @@ from testkit.operator_objects import (
     raw_model_deployment,
 )
 
-HTTP, GRPC, METRICS, OTHER = 8080, 8081, 8082, 15090
+HTTP, GRPC, METRICS, HTTPS, GRPCS, OTHER = 8080, 8081, 8082, 8443, 8444, 15090
 TOLD: dict[str, Any] = {
     "proxy_namespaces": ["traefik", "gateways"],
     "prometheus_namespaces": ["monitoring"],
@@ -38,11 +38,19 @@ PROXY = place("traefik", app="traefik")
 SCRAPER = Place("modelyard-system", OPERATOR, {NAMESPACE: "modelyard-system"})
 
 
-def reach(source: Place, exposure: Any = None, target: Place = MODEL, **settings: Any) -> set[int]:
+def reach(
+    source: Place,
+    exposure: Any = None,
+    target: Place = MODEL,
+    *,
+    encrypted: bool = False,
+    **settings: Any,
+) -> set[int]:
     """Return the ports that a pod reaches."""
     owner = model_deployment(exposure=exposure or {})
-    policies = build_network_policies(owner, operator_settings(**(TOLD | settings)))
-    ports = (HTTP, GRPC, METRICS, OTHER)
+    told = operator_settings(**(TOLD | settings))
+    policies = build_network_policies(owner, told, encrypted=encrypted)
+    ports = (HTTP, GRPC, METRICS, HTTPS, GRPCS, OTHER)
     return {port for port in ports if may_reach(policies, source, target, port)}
 
 
@@ -67,6 +75,13 @@ def test_who_reaches_what(source: Place, ports: set[int]) -> None:
     assert reach(source, {"allowFrom": ["friends"]}, CANDIDATE) == ports
 
 
+def test_pods_with_ports_for_tls_are_asked_there_too() -> None:
+    """The operator looks at the certificate."""
+    assert reach(PROXY, encrypted=True) == {HTTP, GRPC, HTTPS, GRPCS}
+    assert reach(SCRAPER, encrypted=True) == {METRICS, HTTPS}
+    assert reach(SPY, encrypted=True) == set()
+
+
 def test_only_those_that_are_listed_are_friends() -> None:
     assert reach(place("friends")) == set()
 
@@ -79,7 +94,7 @@ def test_an_operator_that_was_told_nothing_cuts_nobody_off_and_shows_nobody_metr
 
 
 def test_other_pods_are_left_alone() -> None:
-    everything = {HTTP, GRPC, METRICS, OTHER}
+    everything = {HTTP, GRPC, METRICS, HTTPS, GRPCS, OTHER}
     for target in (BROTHER, Place("ml", labels.for_revision("other", "a"), {NAMESPACE: "ml"}), SPY):
         assert reach(place("anywhere"), target=target) == everything
     assert reach(SPY, {"networkPolicy": "None"}) == everything

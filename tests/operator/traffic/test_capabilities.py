@@ -75,6 +75,22 @@ def test_a_gateway_that_takes_no_certificate_has_its_own(profile: Profile, why: 
     assert not any(gap.startswith("exposure.tls") for gap in refused(spec, own))
 
 
+def test_a_cluster_without_the_policy_encrypts_nothing_behind_a_gateway() -> None:
+    asked = {"backendTLS": {"secretName": "s", "caConfigMapName": "c"}}
+    spec = model_deployment(exposure=GATEWAY | asked).spec
+    without = Proxy(
+        "Gateway", "envoy-gateway", found=GatewayView(absent=frozenset({"BackendTLSPolicy"}))
+    )
+    expected = (
+        "exposure.backendTLS: the operator could not list any BackendTLSPolicy when it started; "
+        "requests go to the pods in plain text"
+    )
+    assert expected in unsupported(spec, without)
+    assert expected in refused(spec, without)
+    known = replace(without, found=GatewayView())
+    assert not any(gap.startswith("exposure.backendTLS") for gap in unsupported(spec, known))
+
+
 def test_a_gateway_that_auto_has_passed_over_is_said() -> None:
     named = ROUTED | {"gatewayRef": {"name": "public"}}
     found = gaps(before=Routed(resolved="Ingress"), **named)
@@ -87,7 +103,8 @@ def test_each_no_of_the_table_is_one_sentence(profile: Profile) -> None:
     """Every feature is asked for, so that each cell that says no must be heard of."""
     spec = model_deployment(
         exposure=GATEWAY
-        | {"tls": {"secretName": "s"}, "auth": {"type": "APIKey"}, "timeoutSeconds": 7},
+        | {"tls": {"secretName": "s"}, "auth": {"type": "APIKey"}, "timeoutSeconds": 7}
+        | {"backendTLS": {"secretName": "s", "caConfigMapName": "c"}},
         rollout=EVERY | {"shadow": {}, "steps": [{"weight": 30}, {"weight": 100}]},
         variants=[{"name": "b", "weight": 10, "model": {"uri": "s3://b"}}],
     ).spec

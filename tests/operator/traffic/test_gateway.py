@@ -40,7 +40,12 @@ def render(
     proxy = resolve_proxy(owner.spec.exposure, operator_settings(), gateway=view)
     asked = owner.spec.rollout
     plan = TrafficPlan(
-        owner.spec.exposure, proxy, backends, asked.match, dict(variants), asked.stickiness
+        owner.spec.exposure,
+        proxy,
+        backends,
+        asked.match,
+        dict(variants),
+        asked.stickiness,
     )
     return render_routes(owner, plan)
 

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -6,6 +7,7 @@ import pytest
 from modelyard_operator.rollout.routing import Backends
 from modelyard_operator.traffic.dialects import render_routes
 from modelyard_operator.traffic.ingress import backend_of, canary_weight_of, read_ingresses
+from modelyard_operator.traffic.legs import Leg
 from modelyard_operator.traffic.plan import GRPC_SERVICES, LiveRoutes, TrafficPlan
 from modelyard_operator.traffic.proxy import Proxy, resolve_proxy
 from testkit.operator_objects import EXPOSED, by_kind, model_deployment, operator_settings
@@ -200,3 +202,34 @@ def test_the_weight_is_what_the_proxy_would_read(annotations: Any, weight: int) 
 def test_weights_of_a_plan(backends: Backends, weights: dict[str, int]) -> None:
     exposure = model_deployment().spec.exposure
     assert TrafficPlan(exposure, Proxy(None, "none"), backends).weights == weights
+
+
+def test_requests_go_to_the_pods_in_tls_when_both_revisions_can() -> None:
+    asked = {"backendTLS": {"secretName": "pods", "caConfigMapName": "authority"}}
+    owner = model_deployment(exposure=EXPOSED | asked)
+    proxy = resolve_proxy(owner.spec.exposure, operator_settings())
+    one = TrafficPlan(owner.spec.exposure, proxy, PAIR, encrypted=frozenset({"fraud-a"}))
+    assert {port_of(ingress) for ingress in render_routes(owner, one)} == {80, 8081}
+    both = replace(one, encrypted=frozenset({"fraud-a", "fraud-b"}))
+    http, http_canary, grpc, grpc_canary = render_routes(owner, both)
+    assert [port_of(one) for one in (http, http_canary, grpc, grpc_canary)] == [
+        443,
+        443,
+        8444,
+        8444,
+    ]
+    for ingress, protocol in ((http, "HTTPS"), (grpc, "GRPCS")):
+        annotations = ingress["metadata"]["annotations"]
+        assert annotations[f"{PREFIX}backend-protocol"] == protocol
+        assert annotations[f"{PREFIX}proxy-ssl-secret"] == "ml/pods"
+        assert annotations[f"{PREFIX}proxy-ssl-verify"] == "on"
+        assert annotations[f"{PREFIX}proxy-ssl-name"] == "fraud.ml.svc"
+        assert annotations[f"{PREFIX}proxy-ssl-server-name"] == "on"
+    assert read_ingresses("fraud", by_kind(render_routes(owner, both))).leg is Leg.TLS
+    assert read_ingresses("fraud", by_kind(render_routes(owner, one))).leg is Leg.PLAIN
+
+
+def port_of(ingress: dict[str, Any]) -> int:
+    path = ingress["spec"]["rules"][0]["http"]["paths"][0]
+    number: int = path["backend"]["service"]["port"]["number"]
+    return number
