@@ -115,6 +115,7 @@ def test_an_edit_is_promoted_as_a_canary_and_no_request_fails(model: Served) -> 
     assert load.samples[0].revision == old
     assert load.samples[-1].revision == new
     assert model.route.version() == 2
+    model.api.until_gone("Deployment", model.namespace, old)
     assert [one["metadata"]["name"] for one in model.all("Deployment")] == [new]
     assert {one["metadata"]["name"] for one in model.all("ControllerRevision")} == {old, new}
     assert _restarts(model) == 0
