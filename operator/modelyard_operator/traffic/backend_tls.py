@@ -63,7 +63,7 @@ def plain_text_problem(plan: TrafficPlan, untrusted: Problem | None) -> Problem 
         plan: Who gets requests, and how.
         untrusted: Why a certificate is not trusted, if one is not.
     """
-    if plan.exposure.backend_tls is None or not plan.weights:
+    if plan.exposure.backend_tls is None or not encrypts_to_pods(plan.proxy) or not plan.weights:
         return None
     if untrusted:
         end = "proxies refuse it too" if plan.encrypts else "requests go there in plain text"

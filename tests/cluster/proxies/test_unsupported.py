@@ -76,6 +76,7 @@ def test_what_a_proxy_lacks_costs_production_nothing(
                 served.until_ready()
             assert {sample.revision for sample in load.samples} == {stable}
 
+            feature, (edit, _) = next(iter(asks.items()))
             served.edit(**edit)
             served.edit_to(2, exposure={"strict": False})
             seen = served.until_ready()
