@@ -17,6 +17,7 @@ References:
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
+from modelyard_operator.resources.names import sticky_cookie
 from modelyard_operator.resources.service import GRPC_PORT, GRPCS_PORT, HTTPS_PORT, PORT
 from modelyard_operator.traffic.capabilities import MATCH_COOKIE, STICKINESS, has
 from modelyard_operator.traffic.envoy_policies import NO_LIMIT
@@ -75,27 +76,43 @@ def build_rules(plan: TrafficPlan) -> list[Manifest]:
 
 
 def _groups(plan: TrafficPlan) -> Iterator[_Group]:
-    """The whole of the requests that are pinned: alone with a weight of 0 a backend drops them."""
+    """The whole of the requests that are pinned: alone with a weight of 0 a backend drops them.
+
+    The rules of pins and cookies stay when no requests are divided, and lead to where everybody goes:
+    Envoy hears of a rule and of its cluster one after the other, and answers 503 to who comes between.
+    """
     yield _Group(MAIN_RULE, plan.shares, [])
+    backends, pins, cookie = plan.backends, _pins(plan), _sticky_cookie(plan)
+    stable, candidate = str(backends.primary), str(backends.canary or backends.primary)
+    everybody = backends.whole or stable
+    if cookie and plan.cookie:
+        yield _Group("pinned", {candidate: WHOLE}, [*pins, _cookie(cookie, "always")])
+        yield _Group("kept", {stable: WHOLE}, [_cookie(cookie, "never")])
+        return
+    if pins:
+        yield _Group("pinned", {candidate: WHOLE}, pins)
+    elif cookie:
+        yield _Group("pinned", {everybody: WHOLE}, [_cookie(cookie, "always")])
+    if cookie:
+        yield _Group("kept", {everybody: WHOLE}, [_cookie(cookie, "never")])
+
+
+def _sticky_cookie(plan: TrafficPlan) -> str | None:
+    """Return the cookie that clients keep a revision by, or have kept the last candidate by."""
+    if plan.stickiness is None or not has(plan.proxy, STICKINESS):
+        return None
     backends = plan.backends
-    if pins := _pins(plan):
-        yield _Group("pinned", {str(backends.canary): WHOLE}, pins)
-    if plan.cookie and has(plan.proxy, STICKINESS):
-        yield _Group("kept", {str(backends.primary): WHOLE}, [_cookie(plan.cookie, "never")])
+    return sticky_cookie(plan.stickiness.cookie, str(backends.canary or backends.primary))
 
 
 def _pins(plan: TrafficPlan) -> list[Manifest]:
     """Headers of which one is enough to reach the candidate; the first that are asked for count."""
-    if len(plan.weights) == 1:
-        return []
     pins = [
         {"name": one.header.name, "value": one.header.value} for one in plan.match if one.header
     ]
     if has(plan.proxy, MATCH_COOKIE):
         cookies = [one.cookie for one in plan.match if one.cookie]
         pins += [_cookie(cookie.name, cookie.value) for cookie in cookies]
-    if plan.cookie and has(plan.proxy, STICKINESS):
-        pins.append(_cookie(plan.cookie, "always"))
     return pins
 
 

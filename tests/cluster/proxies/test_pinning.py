@@ -121,8 +121,13 @@ def _survives_the_loss_of_the_candidate(
     with Load(client) as load:
         load.until_answered_by(candidate)
         (pod,) = served.pods(candidate)
+        quota = {"metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}}
+        served.api.create(
+            "ResourceQuota", served.namespace, quota
+        )  # a pod may be ready in two seconds
         served.api.delete("Pod", served.namespace, pod["metadata"]["name"])
         load.until_answered_by(stable, REACHES_S)
+        served.api.delete("ResourceQuota", served.namespace, "none")
         load.until_answered_by(candidate, REACHES_S)
     found = Counter(sample.status for sample in load.samples)
     assert found.keys() <= {OK, 502, 503}, found
