@@ -20,6 +20,7 @@ RESOURCES: Final[Mapping[str, str]] = {
     "ConfigMap": "api/v1/namespaces/{}/configmaps",
     "ControllerRevision": "apis/apps/v1/namespaces/{}/controllerrevisions",
     "Deployment": "apis/apps/v1/namespaces/{}/deployments",
+    "EndpointSlice": "apis/discovery.k8s.io/v1/namespaces/{}/endpointslices",
     "Event": "api/v1/namespaces/{}/events",
     "Gateway": "apis/gateway.networking.k8s.io/v1/namespaces/{}/gateways",
     "GatewayClass": "apis/gateway.networking.k8s.io/v1/gatewayclasses",
