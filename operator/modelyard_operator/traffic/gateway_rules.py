@@ -81,20 +81,20 @@ def _groups(plan: TrafficPlan) -> Iterator[_Group]:
     The rules of pins and cookies stay when no requests are divided, and lead to where everybody goes:
     Envoy hears of a rule and of its cluster one after the other, and answers 503 to who comes between.
     """
-    yield _Group(MAIN_RULE, plan.shares, [])
-    backends, pins, cookie = plan.backends, _pins(plan), _sticky_cookie(plan)
-    stable, candidate = str(backends.primary), str(backends.canary or backends.primary)
-    everybody = backends.whole or stable
+    everybody, pins, cookie = plan.shares, _pins(plan), _sticky_cookie(plan)
+    stable, canary = str(plan.backends.primary), str(plan.backends.canary)
+    candidate = {canary: WHOLE} if len(plan.weights) > 1 else everybody
+    yield _Group(MAIN_RULE, everybody, [])
     if cookie and plan.cookie:
-        yield _Group("pinned", {candidate: WHOLE}, [*pins, _cookie(cookie, "always")])
+        yield _Group("pinned", candidate, [*pins, _cookie(cookie, "always")])
         yield _Group("kept", {stable: WHOLE}, [_cookie(cookie, "never")])
         return
     if pins:
-        yield _Group("pinned", {candidate: WHOLE}, pins)
+        yield _Group("pinned", candidate, pins)
     elif cookie:
-        yield _Group("pinned", {everybody: WHOLE}, [_cookie(cookie, "always")])
+        yield _Group("pinned", everybody, [_cookie(cookie, "always")])
     if cookie:
-        yield _Group("kept", {everybody: WHOLE}, [_cookie(cookie, "never")])
+        yield _Group("kept", everybody, [_cookie(cookie, "never")])
 
 
 def _sticky_cookie(plan: TrafficPlan) -> str | None:

@@ -102,6 +102,13 @@ def test_variants_follow_the_pair_and_leave_it_readable() -> None:
     assert read(accepted(alone)).variants == variants
 
 
+def test_without_a_candidate_pins_lead_to_variants_as_well() -> None:
+    _, route = render(Backends("fraud-a"), match=MATCH, sticky=True, variants={"fraud-v": 10})
+    main, *others = route["spec"]["rules"]
+    assert [ref["name"] for ref in main["backendRefs"]] == ["fraud-a", "fraud-v"]
+    assert [rule["backendRefs"] for rule in others] == [main["backendRefs"]] * 2
+
+
 def test_a_variant_that_was_taken_off_by_hand_has_no_share() -> None:
     _, route = render(variants={"fraud-v": 10})
     del route["spec"]["rules"][0]["backendRefs"][-1]
@@ -179,14 +186,13 @@ def test_clients_keep_the_revision_that_has_answered_them() -> None:
     ],
 )
 def test_nobody_is_held_to_a_revision_that_has_no_share(backends: Backends, everybody: str) -> None:
-    _, *rules = render(backends, sticky=True)[-1]["spec"]["rules"]
-    assert [(rule["name"], rule["backendRefs"][0]["name"]) for rule in rules] == [
-        ("pinned", everybody),
-        ("kept", everybody),
-    ]
+    main, *rules = render(backends, sticky=True)[-1]["spec"]["rules"]
+    asked = [ref["name"] for ref in main["backendRefs"] if ref["weight"]]
+    assert (asked, [rule["name"] for rule in rules]) == ([everybody], ["pinned", "kept"])
+    assert all(rule["backendRefs"] == main["backendRefs"] for rule in rules)
     pinned, kept = render(backends, sticky=True, match=MATCH)[-1]["spec"]["rules"][1:]
     assert [match["headers"][0]["name"] for match in pinned["matches"]] == ["X-Canary"]
-    assert kept["backendRefs"][0]["name"] == everybody
+    assert kept["backendRefs"] == main["backendRefs"]
 
 
 def rule_names(backends: Backends, **exposure: Any) -> list[str]:
