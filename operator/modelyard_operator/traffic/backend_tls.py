@@ -15,7 +15,6 @@ from modelyard_operator.resources import labels, names
 from modelyard_operator.resources.meta import build_metadata
 from modelyard_operator.resources.pod_template import GRPCS, HTTPS
 from modelyard_operator.spec import ModelDeployment
-from modelyard_operator.traffic.capabilities import encrypts_to_pods
 from modelyard_operator.traffic.legs import Leg
 from modelyard_operator.traffic.plan import TrafficPlan
 from modelyard_operator.traffic.proxy import Problem
@@ -30,8 +29,8 @@ def render_backend_policies(owner: ModelDeployment, plan: TrafficPlan) -> list[M
         owner: The ModelDeployment.
         plan: What the routes are for.
     """
-    tls = plan.exposure.backend_tls
-    if tls is None or not encrypts_to_pods(plan.proxy):
+    tls = plan.backend_tls
+    if tls is None:
         return []
     validation = {
         "caCertificateRefs": [{"group": "", "kind": "ConfigMap", "name": tls.ca_config_map_name}],
@@ -63,7 +62,7 @@ def plain_text_problem(plan: TrafficPlan, untrusted: Problem | None) -> Problem 
         plan: Who gets requests, and how.
         untrusted: Why a certificate is not trusted, if one is not.
     """
-    if plan.exposure.backend_tls is None or not encrypts_to_pods(plan.proxy) or not plan.weights:
+    if plan.backend_tls is None or not plan.weights:
         return None
     if untrusted:
         end = "proxies refuse it too" if plan.encrypts else "requests go there in plain text"

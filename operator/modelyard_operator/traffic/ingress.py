@@ -101,25 +101,28 @@ def read_ingresses(name: str, children: Mapping[tuple[str, str], Manifest]) -> L
     ingress = children.get(("Ingress", http.primary)) or {}
     ingress_class = ingress.get("spec", {}).get("ingressClassName")
     written_for = {"ingress_class_name": ingress_class}
-    leg = Leg.TLS if _port_of(ingress) == HTTPS_PORT else Leg.PLAIN
+    leg = (
+        Leg.TLS
+        if _backend_service(ingress).get("port", {}).get("number") == HTTPS_PORT
+        else Leg.PLAIN
+    )
     return LiveRoutes(backends, problem, written_for, leg=leg)
 
 
 def backend_of(ingress: Mapping[str, Any]) -> str | None:
     """Return the Service that a live Ingress of ours names; None if somebody changed its shape."""
-    try:
-        path = ingress["spec"]["rules"][0]["http"]["paths"][0]
-        return str(path["backend"]["service"]["name"])
-    except (KeyError, IndexError):
-        return None
+    name = _backend_service(ingress).get("name")
+    return None if name is None else str(name)
 
 
-def _port_of(ingress: Mapping[str, Any]) -> int | None:
+def _backend_service(ingress: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return name and port of the Service; nothing if somebody changed the Ingress's shape."""
     try:
         path = ingress["spec"]["rules"][0]["http"]["paths"][0]
-        return int(path["backend"]["service"]["port"]["number"])
+        service: Mapping[str, Any] = path["backend"]["service"]
     except (KeyError, IndexError):
-        return None
+        return {}
+    return service
 
 
 def canary_weight_of(ingress: Mapping[str, Any]) -> int:

@@ -7,7 +7,7 @@ from typing import Any, Final
 from modelyard_operator.resources.names import sticky_cookie
 from modelyard_operator.rollout.routing import Backends
 from modelyard_operator.rollout.transitions import FULL
-from modelyard_operator.spec import ExposureSpec, MatchSpec, StickinessSpec
+from modelyard_operator.spec import BackendTLSSpec, ExposureSpec, MatchSpec, StickinessSpec
 from modelyard_operator.traffic.capabilities import encrypts_to_pods
 from modelyard_operator.traffic.legs import Leg
 from modelyard_operator.traffic.proxy import Problem, Proxy
@@ -65,13 +65,17 @@ class TrafficPlan:
         return self.exposure.backend_tls is None and self.leg is not Leg.PLAIN
 
     @property
+    def backend_tls(self) -> BackendTLSSpec | None:
+        """What the pods are reached in TLS with, where somebody asks for that and the proxy can."""
+        return self.exposure.backend_tls if encrypts_to_pods(self.proxy) else None
+
+    @property
     def encrypts(self) -> bool:
         """Whether requests are to go to the pods in TLS: to all that the routes name, or to none.
 
         An Ingress of ingress-nginx knows one protocol for both revisions of a rollout.
         """
-        asked = self.exposure.backend_tls is not None and encrypts_to_pods(self.proxy)
-        return asked and bool(self.weights) and not self.unencrypted
+        return self.backend_tls is not None and bool(self.weights) and not self.unencrypted
 
     @property
     def unencrypted(self) -> frozenset[str]:
