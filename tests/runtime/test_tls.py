@@ -72,6 +72,13 @@ def test_what_cannot_be_used_changes_nothing(tmp_path: Path) -> None:
     assert "PRIVATE" not in str(logs)
 
 
+def serving_tls(folder: Path, cert: Path, key: Path, **settings: str) -> Any:
+    """Serve a model in a process of its own, with a certificate."""
+    model = str(models.linear_onnx(folder / "model.onnx"))
+    files = {"tls_cert_file": str(cert), "tls_key_file": str(key)}
+    return running(folder, "serve", model, **files, **settings)
+
+
 def wait_for_log(log: Path, event: str) -> None:
     end = time.monotonic() + 10
     while event not in log.read_text():
@@ -84,12 +91,10 @@ def wait_for_log(log: Path, event: str) -> None:
 def test_ports_for_tls_are_open_beside_the_others(tmp_path: Path, workers: int) -> None:
     cert, key = write_certificate(tmp_path, "localhost")
     https, grpcs = free_ports(2)
-    with running(
+    with serving_tls(
         tmp_path,
-        "serve",
-        str(models.linear_onnx(tmp_path / "model.onnx")),
-        tls_cert_file=str(cert),
-        tls_key_file=str(key),
+        cert,
+        key,
         https_port=str(https),
         grpcs_port=str(grpcs),
         http_workers=str(workers),
@@ -113,14 +118,7 @@ def test_a_port_for_tls_that_is_taken_ends_the_start(tmp_path: Path, name: str) 
     cert, key = write_certificate(tmp_path, "localhost")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with running(
-            tmp_path,
-            "serve",
-            str(models.linear_onnx(tmp_path / "model.onnx")),
-            tls_cert_file=str(cert),
-            tls_key_file=str(key),
-            **{name: str(port)},
-        ) as runtime:
+        with serving_tls(tmp_path, cert, key, **{name: str(port)}) as runtime:
             assert runtime.process.wait(30) == 1
             said = runtime.last_word()
     assert said["reason"] == "InvalidSettings"
@@ -134,13 +132,7 @@ def test_both_protocols_show_what_was_written_last(tmp_path: Path) -> None:
     later.mkdir()
     cert, key = write_certificate(served, "first")
     write_certificate(later, "second")
-    with running(
-        tmp_path,
-        "serve",
-        str(models.linear_onnx(tmp_path / "model.onnx")),
-        tls_cert_file=str(cert),
-        tls_key_file=str(key),
-    ) as runtime:
+    with serving_tls(tmp_path, cert, key) as runtime:
         runtime.wait_for("Ready")
         port = int(runtime.http.rpartition(":")[2])
         url = f"https://127.0.0.1:{port}"
@@ -179,13 +171,7 @@ def test_both_protocols_show_what_was_written_last(tmp_path: Path) -> None:
 def test_a_certificate_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     cert, key = write_certificate(tmp_path, "a")
     key.write_text("rubbish")
-    with running(
-        tmp_path,
-        "serve",
-        str(models.linear_onnx(tmp_path / "model.onnx")),
-        tls_cert_file=str(cert),
-        tls_key_file=str(key),
-    ) as runtime:
+    with serving_tls(tmp_path, cert, key) as runtime:
         assert runtime.process.wait(100) == 1
         word = runtime.last_word()
         assert word["reason"] == "InvalidSettings"

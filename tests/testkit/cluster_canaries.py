@@ -1,7 +1,6 @@
 """Bad versions of a model, each rolled out under a steady load, and what became of it."""
 
 import json
-import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from testkit.beside import Beside
 from testkit.cluster_api import Manifest, revision_of, state_of
 from testkit.cluster_lab import Bench, Served
 from testkit.cluster_models import merge
-from testkit.cluster_traffic import OK, ROW, Load, Sample, infer_body
+from testkit.cluster_traffic import OK, ROW, Load, Sample, infer_body, requests_counted
 
 WEIGHT: Final = 10
 """Percent of the requests that a canary gets at its only step but the last."""
@@ -29,7 +28,6 @@ EASY: Final = infer_body()
 HARD: Final = infer_body(data=[-ROW[0], *ROW[1:]])
 """What some bad versions cannot answer; the good one does."""
 BODIES: Final = (EASY, EASY, EASY, EASY, HARD)
-ASKED: Final = re.compile(r"^modelyard_requests_total\{.*\} (\S+)$", re.MULTILINE)
 
 UNLUCKY: Final = """
 def preprocess(request, ctx):
@@ -95,10 +93,9 @@ class Meter(Beside):
                 if revision == self.stable or address is None:
                     continue
                 try:
-                    text = httpx.get(f"http://{address}:8082/metrics", timeout=2).text
+                    asked = requests_counted(address)
                 except httpx.HTTPError:
                     continue  # it is starting, or ending
-                asked = sum(float(value) for value in ASKED.findall(text))
                 self.asked[revision] = max(asked, self.asked.get(revision, 0.0))
 
 

@@ -3,6 +3,7 @@
 import http.client
 import json
 import random
+import re
 import threading
 import time
 from collections import Counter
@@ -17,6 +18,7 @@ OK: Final = 200
 ROW: Final = (1.0, 2.0, 3.0, 4.0)
 REVISION: Final = "X-Modelyard-Revision"
 TIMEOUT_S: Final = 30.0
+COUNTED: Final = re.compile(r"^modelyard_requests_total\{.*\} (\S+)$", re.MULTILINE)
 
 
 class Answer(NamedTuple):
@@ -40,6 +42,16 @@ class Sample(NamedTuple):
     status: int
     revision: str
     error: str
+
+
+def requests_counted(address: str) -> float:
+    """Return how many requests a pod says it has answered.
+
+    Raises:
+        httpx.HTTPError: It does not say: it is starting, or ending.
+    """
+    text = httpx.get(f"http://{address}:8082/metrics", timeout=2).text
+    return sum(float(value) for value in COUNTED.findall(text))
 
 
 def infer_body(*, rows: int = 1, **changes: Any) -> bytes:

@@ -1,23 +1,20 @@
 """Which pod is asked, where the proxy tells them apart: by what each has to do, and whether it is there."""
 
-import re
 import time
 from typing import Final
 
-import httpx
 import pytest
 
 from testkit.cluster_api import revision_of
 from testkit.cluster_lab import Lab, Served
 from testkit.cluster_proxies import PROFILES, Profile, Stream, likely
-from testkit.cluster_traffic import OK
+from testkit.cluster_traffic import OK, requests_counted
 from testkit.proxy_logs import logged
 
 pytestmark = [pytest.mark.cluster, pytest.mark.together, pytest.mark.timeout(1800)]
 
 BALANCES: Final = [one for one in PROFILES if one.known_as == "envoy-gateway"]
 REQUESTS: Final = 400
-ANSWERED: Final = re.compile(r"^modelyard_requests_total\{.*\} (\S+)$", re.MULTILINE)
 NOBODY_LISTENS: Final = 1
 """A port of a node."""
 TRIED: Final = 0.2
@@ -66,8 +63,7 @@ def test_a_pod_that_nobody_can_connect_to_is_left_out(lab: Lab, profile: Profile
 def _answered(served: Served) -> list[int]:
     """Requests that each pod has counted."""
     pods = sorted(served.pods(), key=lambda pod: pod["metadata"]["name"])
-    texts = [httpx.get(f"http://{pod['status']['podIP']}:8082/metrics").text for pod in pods]
-    return [int(sum(float(count) for count in ANSWERED.findall(text))) for text in texts]
+    return [int(requests_counted(pod["status"]["podIP"])) for pod in pods]
 
 
 def _add_endpoint(served: Served) -> None:
